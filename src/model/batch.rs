@@ -1,0 +1,67 @@
+//! The one value that travels from mapping to the store, and what the store says of it.
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::model::id::ProjectId;
+use crate::model::run::Declared;
+use crate::model::step::Step;
+
+/// What one request wants stored. Belongs to one project: the key's.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub project: ProjectId,
+    /// Wall clock at the edge when the request was read.
+    pub received_at: DateTime<Utc>,
+    pub origins: Vec<OriginRow>,
+    pub steps: Vec<Step>,
+    pub native: Option<Native>,
+}
+
+/// Resource and scope as stored: `id` is the hash of `body`, a JSON object as text.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OriginRow {
+    pub id: Uuid,
+    pub body: String,
+}
+
+/// What a native request asks for beside its steps.
+#[derive(Clone, Debug)]
+pub enum Native {
+    /// `POST /runs`: create the run, repeat it, or finish it.
+    Submit { run_id: Uuid, declared: Box<Declared> },
+    /// `POST /runs/{run_id}/steps`: only a running run takes more steps.
+    Append { run_id: Uuid },
+}
+
+/// One request as the store left it, after COMMIT.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Steps really inserted or replaced by a better version; quotas count these.
+    pub inserted: u64,
+    /// Steps that were there already.
+    pub duplicates: u64,
+    pub native: Option<NativeOutcome>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NativeOutcome {
+    Created,
+    /// Same id, same content: nothing changed.
+    Unchanged,
+    /// A running run was updated or finished.
+    Updated,
+    /// Same id, other content, and the stored run is not running.
+    Conflict,
+    /// `Append` to a run that this project does not have.
+    NotFound,
+}
+
+/// One item of a request that was not taken, while its neighbours were.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rejection {
+    /// Where it stands in the request: `resourceSpans[0].scopeSpans[1].spans[7]`.
+    pub place: String,
+    /// What is wrong and what to do; holds nothing of the payload.
+    pub reason: String,
+}

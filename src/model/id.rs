@@ -1,0 +1,37 @@
+//! Names of things: projects, runs, steps.
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A tenant. Every key, run and step belongs to exactly one; it comes first in every database key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ProjectId(pub i64);
+
+/// A run inside its project. Ordered like its row's primary key, so that writers lock in one order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct RunKey {
+    pub project: ProjectId,
+    pub run_id: Uuid,
+}
+
+/// The run of a trace: the 16 bytes of the trace id, printed as a UUID (mapping.md §1.4: no hashing, reversible).
+pub fn run_id_of_trace(trace_id: [u8; 16]) -> Uuid {
+    Uuid::from_bytes(trace_id)
+}
+
+/// The trace id of a run that came by OTLP: 32 lower-case hexadecimal digits.
+pub fn trace_id_of_run(run_id: Uuid) -> String {
+    run_id.simple().to_string()
+}
+
+/// Lower-case hexadecimal text of an id.
+pub fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)] as char);
+        text.push(DIGITS[usize::from(byte & 15)] as char);
+    }
+    text
+}

@@ -1,0 +1,105 @@
+//! A run: what assembly makes of its steps, and what a native sender declared.
+
+use chrono::{DateTime, NaiveDate, Utc};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+use uuid::Uuid;
+
+use crate::model::id::RunKey;
+use crate::model::step::{Source, Status, Step, Usage};
+
+/// One run as lists and filters need it: a row of the table `runs`, written by assembly only.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Run {
+    pub key: RunKey,
+    pub source: Source,
+    /// False for a trace without a GenAI step: stored, but in no list (mapping.md §1.2).
+    pub worthy: bool,
+    pub name: String,
+    /// `"unknown"` when nothing tells it: the field is not nullable.
+    pub model: String,
+    pub agent: Option<String>,
+    pub service: Option<String>,
+    pub status: Status,
+    /// Plain text view, empty when nothing was captured.
+    pub input: String,
+    pub output: Option<String>,
+    /// Not empty exactly when `status` is error.
+    pub error: Option<String>,
+    pub usage: Usage,
+    /// USD.
+    pub cost: Option<f64>,
+    pub latency_s: Option<f64>,
+    pub session_id: Option<String>,
+    pub user_id: Option<String>,
+    pub tags: Vec<String>,
+    /// Stored steps; inferred ones are not counted.
+    pub step_count: i64,
+    pub error_count: i64,
+    pub trace_id: Option<String>,
+    pub started_at: DateTime<Utc>,
+    pub ended_at: Option<DateTime<Utc>>,
+    /// Nothing more is expected; a late span still re-opens it.
+    pub is_final: bool,
+    pub metadata: Map<String, Value>,
+    /// Days of the partitions that hold its steps.
+    pub first_day: NaiveDate,
+    pub last_day: NaiveDate,
+    /// When the sweeper must look again although nothing arrives; `None` once final.
+    pub due_at: Option<DateTime<Utc>>,
+    pub created_at: DateTime<Utc>,
+    pub updated_at: DateTime<Utc>,
+    /// When the newest step was received: silence is counted from here.
+    pub received_at: DateTime<Utc>,
+    /// Present for a native run.
+    pub declared: Option<Declared>,
+}
+
+/// A run after assembly: its row, and its steps as they are shown.
+#[derive(Clone, Debug)]
+pub struct Assembled {
+    pub run: Run,
+    pub steps: Vec<ShownStep>,
+}
+
+/// A step with what only the whole run can tell: the totals of an agent, the mark of a copy, an inferred tool call.
+#[derive(Clone, Debug)]
+pub struct ShownStep {
+    pub step: Step,
+    /// Shown in the step's metadata: `counted`, `duplicate_of`, `inferred`, `reported_usage`, `output_source`, …
+    pub marks: Map<String, Value>,
+}
+
+/// What a sender of `POST /runs` said about its run, after normalisation, without the steps.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Declared {
+    pub model: String,
+    pub input: String,
+    pub output: Option<String>,
+    pub tokens: Option<i64>,
+    pub cost: Option<f64>,
+    /// Seconds.
+    pub latency: Option<f64>,
+    pub status: Status,
+    pub error: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user_id: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_tokens: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_tokens: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace_id: Option<String>,
+    /// Hash of the whole normalised submission, steps included: an equal resend changes nothing.
+    pub hash: Uuid,
+}

@@ -1,0 +1,37 @@
+//! OTLP trace requests, both encodings, decoded span by span: a bad span costs itself and nothing else.
+
+pub mod protobuf;
+pub mod json;
+
+use crate::model::batch::Rejection;
+use crate::model::span::{Origin, Span};
+
+/// An `ExportTraceServiceRequest` after decoding. `spans.len() + rejections.len()` is the number that was sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct TraceRequest {
+    pub groups: Vec<SpanGroup>,
+    pub rejections: Vec<Rejection>,
+}
+
+/// The spans of one resource and scope, in the order they were sent.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SpanGroup {
+    pub origin: Origin,
+    pub spans: Vec<Span>,
+}
+
+/// Bounds on what one request may make us build; from `limits.*` of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct DecodeLimits {
+    /// More spans than this in one request: the ones after it are rejected, each counted.
+    pub spans_max: usize,
+    /// Attributes, events and links of one span together; a span beyond it is rejected.
+    pub span_items_max: usize,
+    /// Nesting of an AnyValue; deeper values are replaced by a marker string.
+    pub depth_max: usize,
+}
+
+/// The request as a whole cannot be decoded: answer 400 or INVALID_ARGUMENT. Says where, never what.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Malformed(pub String);

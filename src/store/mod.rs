@@ -1,0 +1,81 @@
+//! Two stores behind one trait: SQLite, the embedded default, and Postgres. Same migrations, same behaviour,
+//! one contract suite.
+use crate::assembly::LifeCycle;
+use crate::model::batch::{Batch, Written};
+use crate::model::id::ProjectId;
+use crate::model::key::{ApiKey, Quota, Scopes};
+use crate::model::query::{Page, RunFilter};
+use crate::model::run::Run;
+use crate::model::step::Step;
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+/// What the caller does next.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Try the same again: connection lost, lock, server starting, disk full.
+    #[error("store unavailable: {0}")]
+    Unavailable(#[source] sqlx::Error),
+    /// The data of the batch was refused: take it apart until the offender is alone.
+    #[error("store refused the data: {0}")]
+    Data(#[source] sqlx::Error),
+    /// Our statement or our schema is wrong: loud, and nothing is blamed on the data.
+    #[error("store and program disagree: {0}")]
+    Broken(#[source] sqlx::Error),
+}
+
+/// A run as read back: its row, every step, and the bodies of the origins they refer to.
+#[derive(Clone, Debug)]
+pub struct StoredRun {
+    pub run: Run,
+    pub steps: Vec<Step>,
+    pub origins: Vec<(Uuid, String)>,
+}
+
+/// A key to be stored.
+#[derive(Clone, Debug)]
+pub struct NewKey {
+    pub id: String,
+    pub name: Option<String>,
+    pub project_name: String,
+    pub scopes: Scopes,
+    pub quota: Quota,
+    pub secret_hash: [u8; 32],
+    pub expires_at: Option<DateTime<Utc>>,
+}
+
+#[async_trait]
+pub trait Store: Send + Sync {
+    /// Applies what is missing of the schema and makes partitions ahead of time. Safe beside other replicas.
+    async fn migrate(&self) -> anyhow::Result<()>;
+    /// Can the store commit now?
+    async fn ping(&self) -> Result<(), StoreError>;
+    /// A connection that one writer task owns.
+    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError>;
+    async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError>;
+    async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError>;
+    /// Assembles again up to `limit` runs that are due at `now`, each by one replica only. How many there were.
+    async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError>;
+    /// Creates the project if it is absent.
+    async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError>;
+    async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError>;
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
+    /// False when there is no such key.
+    async fn revoke_key(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError>;
+    async fn set_quota(&self, id: &str, quota: &Quota) -> Result<bool, StoreError>;
+    async fn touch_keys(&self, ids: &[String], now: DateTime<Utc>) -> Result<(), StoreError>;
+    /// The project by name, created if absent (for `API_KEY`, which belongs to `default`).
+    async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError>;
+}
+
+#[async_trait]
+pub trait StoreWriter: Send {
+    /// Writes all batches in one transaction. Running the same batches again changes nothing.
+    async fn write(
+        &mut self,
+        batches: &[Batch],
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Written>, StoreError>;
+}
