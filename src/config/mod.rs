@@ -11,7 +11,7 @@ use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::Deserialize;
 
-pub use rate::Rate;
+pub use rate::{Limit, Rate, Window};
 
 use crate::assembly::LifeCycle;
 use crate::otlp::DecodeLimits;
