@@ -74,7 +74,7 @@ pub trait StoreWriter: Send {
     /// Writes all batches in one transaction. Running the same batches again changes nothing.
     async fn write(
         &mut self,
-        batches: &[Batch],
+        batches: &[&Batch],
         life: &LifeCycle,
         now: DateTime<Utc>,
     ) -> Result<Vec<Written>, StoreError>;
