@@ -29,7 +29,9 @@ impl OverQuota {
         let limit = format!("{} {} per {}", self.limit.amount, self.what, self.limit.window.word());
         match self.retry_after {
             Some(_) => format!("Rate limit exceeded ({limit})"),
-            None => format!("Request is larger than the whole quota ({limit}): send smaller requests or raise the quota"),
+            None => {
+                format!("Request is larger than the whole quota ({limit}): send smaller requests or raise the quota")
+            }
         }
     }
 }

@@ -90,8 +90,17 @@ impl Default for Counters {
         r.register("vectoros_inserted_steps", "Steps really inserted", counters.inserted.clone());
         r.register("vectoros_duplicate_steps", "Copies of stored steps", counters.duplicates.clone());
         r.register("vectoros_commits", "Transactions committed", counters.commits.clone());
-        r.register("vectoros_commit_failures", "Transactions that failed and were tried again or refused", counters.commit_failures.clone());
-        r.register_with_unit("vectoros_commit", "Time of one transaction", Unit::Seconds, counters.commit_seconds.clone());
+        r.register(
+            "vectoros_commit_failures",
+            "Transactions that failed and were tried again or refused",
+            counters.commit_failures.clone(),
+        );
+        r.register_with_unit(
+            "vectoros_commit",
+            "Time of one transaction",
+            Unit::Seconds,
+            counters.commit_seconds.clone(),
+        );
         r.register("vectoros_ready", "1 when data is taken", counters.ready.clone());
         r.register("vectoros_swept_runs", "Runs assembled again because they were due", counters.swept.clone());
         counters

@@ -62,8 +62,12 @@ impl Writer {
                 Err(error) => {
                     self.counters.commit_failures.inc();
                     match &error {
-                        StoreError::Unavailable(_) => tracing::warn!(%error, jobs = jobs.len(), "commit failed, trying again"),
-                        _ => tracing::error!(%error, jobs = jobs.len(), "commit failed for a reason that no data explains"),
+                        StoreError::Unavailable(_) => {
+                            tracing::warn!(%error, jobs = jobs.len(), "commit failed, trying again")
+                        }
+                        _ => {
+                            tracing::error!(%error, jobs = jobs.len(), "commit failed for a reason that no data explains")
+                        }
                     }
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(BACKOFF_MAX);
@@ -73,7 +77,11 @@ impl Writer {
     }
 
     /// One transaction for all jobs; when the store refuses the data, smaller ones until the offender stands alone.
-    async fn attempt(&self, connection: &mut Option<Box<dyn StoreWriter>>, jobs: &[Job]) -> Result<Vec<Answer>, StoreError> {
+    async fn attempt(
+        &self,
+        connection: &mut Option<Box<dyn StoreWriter>>,
+        jobs: &[Job],
+    ) -> Result<Vec<Answer>, StoreError> {
         let writer = match connection {
             Some(writer) => writer,
             None => connection.insert(self.store.writer().await?),
@@ -109,7 +117,10 @@ impl Writer {
                     answer.rejected += part.len() as u64;
                     if answer.examples.len() < EXAMPLES_MAX {
                         answer.examples.push(Rejection {
-                            place: batch.steps.get(part.start).map_or_else(|| "run".into(), |step| format!("step {}", step.id)),
+                            place: batch
+                                .steps
+                                .get(part.start)
+                                .map_or_else(|| "run".into(), |step| format!("step {}", step.id)),
                             reason: "the database cannot hold a value of it".into(),
                         });
                     }

@@ -28,7 +28,9 @@ const CACHED_KEYS_MAX: u64 = 50_000;
 /// Why a request is not let in.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
-    #[error("no API key: send `Authorization: Bearer vos_…`, or set OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20vos_…")]
+    #[error(
+        "no API key: send `Authorization: Bearer vos_…`, or set OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20vos_…"
+    )]
     Missing,
     /// Unknown, wrong, revoked and expired look the same from outside.
     #[error("invalid API key: it is unknown, revoked or expired, or was copied incompletely")]

@@ -181,7 +181,8 @@ impl Config {
         }
         layers = layers.merge(Env::prefixed("VECTOROS_").filter(|name| !is_not_a_setting(name.as_str())).split("__"));
         // As text: a key that consists of digits is still no number.
-        let named = [("database.url", std::env::var("DATABASE_URL").ok()), ("auth.api_key", std::env::var("API_KEY").ok())];
+        let named =
+            [("database.url", std::env::var("DATABASE_URL").ok()), ("auth.api_key", std::env::var("API_KEY").ok())];
         for (key, value) in named.into_iter().chain(flags.settings()) {
             if let Some(value) = value {
                 layers = layers.merge(Serialized::default(key, value));
@@ -217,7 +218,10 @@ impl Config {
             return wrong("limits.body_bytes", "expected 1B to 2GiB");
         }
         if self.ingest.queue_bytes < self.limits.body_bytes {
-            return wrong("ingest.queue_bytes", "expected at least limits.body_bytes, or the largest request never fits");
+            return wrong(
+                "ingest.queue_bytes",
+                "expected at least limits.body_bytes, or the largest request never fits",
+            );
         }
         if !(1..=64).contains(&self.limits.value_depth) {
             return wrong("limits.value_depth", "expected 1 to 64");
@@ -230,7 +234,8 @@ impl Config {
 /// `VECTOROS_TEST_…` and `VECTOROS_BENCH_…` belong to the tests and the benchmarks.
 fn is_not_a_setting(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
-    ["CONFIG", "API_KEY", "URL"].contains(&name.as_str()) || ["TEST_", "BENCH_", "KILL_"].iter().any(|p| name.starts_with(p))
+    ["CONFIG", "API_KEY", "URL"].contains(&name.as_str())
+        || ["TEST_", "BENCH_", "KILL_"].iter().any(|p| name.starts_with(p))
 }
 
 fn one_line(error: figment::Error) -> String {

@@ -47,7 +47,9 @@ impl Window {
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no rate: expected a number or size for each second, minute, hour or day, such as 600/min or 2GiB/min, or unlimited")]
+#[error(
+    "{0:?} is no rate: expected a number or size for each second, minute, hour or day, such as 600/min or 2GiB/min, or unlimited"
+)]
 pub struct RateError(String);
 
 impl FromStr for Rate {

@@ -72,3 +72,10 @@ pub struct Rejection {
     /// What is wrong and what to do; holds nothing of the payload.
     pub reason: String,
 }
+
+/// What was rejected of one request: all of it counted, the first few told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejections {
+    pub count: u64,
+    pub first: Vec<Rejection>,
+}

@@ -49,6 +49,8 @@ pub struct NewKey {
 pub trait Store: Send + Sync {
     /// Applies what is missing of the schema and makes partitions ahead of time. Safe beside other replicas.
     async fn migrate(&self) -> anyhow::Result<()>;
+    /// Makes the partitions of the days around `today` (Postgres; nothing to do on SQLite).
+    async fn make_partitions(&self, today: chrono::NaiveDate) -> Result<(), StoreError>;
     /// Can the store commit now?
     async fn ping(&self) -> Result<(), StoreError>;
     /// A connection that one writer task owns.
