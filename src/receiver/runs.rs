@@ -15,7 +15,7 @@ use uuid::Uuid;
 use crate::auth::credentials::key_in;
 use crate::model::batch::{Native, NativeOutcome};
 use crate::model::key::{ApiKey, Scope};
-use crate::native::{self, Fault};
+use crate::native::{self, BatchForm, Fault, Unreadable};
 use crate::pipeline::{Outcome, Pipeline, Refusal};
 use crate::receiver::body::{compression_of, read};
 use crate::receiver::status::{json_detail, json_refusal, verdict};
@@ -48,7 +48,10 @@ pub async fn submit(State(pipeline): State<Arc<Pipeline>>, request: Request) -> 
 pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
     let done = async {
         let incoming = receive(&pipeline, request).await?;
-        let bodies = native::split_batch(&incoming.bytes, incoming.is_json_lines).map_err(Refusal::Malformed)?;
+        let bodies = native::split_batch(&incoming.bytes, incoming.form).map_err(|unreadable| match unreadable {
+            Unreadable::NotJson(why) => Failure::Refused(Refusal::Malformed(format!("the body is not JSON: {why}"))),
+            Unreadable::Faults(faults) => Failure::Faults(faults),
+        })?;
         let mut results = Vec::with_capacity(bodies.len());
         for body in bodies {
             let result = match body {
@@ -122,7 +125,7 @@ async fn store(
 struct Incoming {
     key: Arc<ApiKey>,
     bytes: bytes::Bytes,
-    is_json_lines: bool,
+    form: BatchForm,
 }
 
 impl Incoming {
@@ -137,21 +140,21 @@ async fn receive(pipeline: &Pipeline, request: Request<HttpBody>) -> Result<Inco
     let (head, body) = request.into_parts();
     let deadline = Instant::now() + pipeline.hold;
     let key = pipeline.authenticate(key_in(&head.headers).as_deref(), Scope::Ingest).await?;
-    let is_json_lines = is_json_lines(&head.headers)?;
+    let form = form_of(&head.headers)?;
     let compression = compression_of(&head.headers)?;
     let body = read(pipeline, &head.headers, body, compression, deadline).await?;
     pipeline.quotas.admit_request(&key, body.sent_bytes).map_err(Refusal::OverQuota)?;
-    Ok(Incoming { key, bytes: body.bytes, is_json_lines })
+    Ok(Incoming { key, bytes: body.bytes, form })
 }
 
-fn is_json_lines(headers: &HeaderMap) -> Result<bool, Refusal> {
+fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
     // Clients of the seed that name no type send JSON.
-    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(false) };
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(BatchForm::Object) };
     let media_type =
         value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     match media_type.as_str() {
-        "application/json" => Ok(false),
-        "application/x-ndjson" | "application/jsonl" => Ok(true),
+        "application/json" => Ok(BatchForm::Object),
+        "application/x-ndjson" | "application/jsonl" => Ok(BatchForm::Lines),
         _ => Err(Refusal::Unsupported("send Content-Type: application/json".into())),
     }
 }
@@ -175,8 +178,7 @@ fn described(failure: &Failure) -> (StatusCode, Value) {
     match failure {
         Failure::Refused(refusal) => json_detail(refusal),
         Failure::Faults(faults) => {
-            let detail: Vec<Value> = faults.iter().map(Fault::to_json).collect();
-            (StatusCode::UNPROCESSABLE_ENTITY, json!({"detail": detail}))
+            (StatusCode::UNPROCESSABLE_ENTITY, json!({"detail": faults}))
         }
         Failure::Conflict(run_id) => {
             let detail = format!("run {run_id} exists with other content and is not running: send a new run_id");
