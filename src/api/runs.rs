@@ -22,12 +22,12 @@ pub async fn list(State(api): State<Arc<Api>>, headers: HeaderMap, RawQuery(quer
         Ok(key) => key,
         Err(refusal) => return json_refusal(&refusal),
     };
-    let filter = match view::query::parse_run_filter(query.as_deref().unwrap_or_default()) {
+    let filter = match view::filter::parse_run_filter(query.as_deref().unwrap_or_default()) {
         Ok(filter) => filter,
         Err(why) => return (StatusCode::BAD_REQUEST, axum::Json(json!({"detail": why}))).into_response(),
     };
     match api.store.runs(key.project, &filter).await {
-        Ok(page) => axum::Json(view::render::page(&page)).into_response(),
+        Ok(page) => axum::Json(view::render::run_page(&page)).into_response(),
         Err(error) => store_failed(&error),
     }
 }
@@ -40,7 +40,14 @@ pub async fn show(State(api): State<Arc<Api>>, headers: HeaderMap, Path(run_id):
     };
     let Ok(run_id) = Uuid::parse_str(&run_id) else { return not_found() };
     match api.reader.run(key.project, run_id, Utc::now()).await {
-        Ok(Some(run)) => axum::Json(run.detail_json()).into_response(),
+        Ok(Some(run)) => match run.detail_json() {
+            Ok(detail) => axum::Json(detail).into_response(),
+            Err(error) => {
+                tracing::error!(%error, "a run cannot be shown as JSON");
+                (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(json!({"detail": "the run cannot be shown"})))
+                    .into_response()
+            }
+        },
         Ok(None) => not_found(),
         Err(error) => store_failed(&error),
     }

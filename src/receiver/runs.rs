@@ -117,7 +117,8 @@ async fn store(
         Some(NativeOutcome::Created | NativeOutcome::Unchanged | NativeOutcome::Updated) | None => {
             let stored = pipeline.reader.run(incoming.key.project, run_id, Utc::now()).await;
             // Stored, but not readable this moment: the sender may ask again, which changes nothing.
-            stored.map_err(|_| Refusal::Busy)?.map(|run| run.native_json()).ok_or(Failure::NotFound)
+            let run = stored.map_err(|_| Refusal::Busy)?.ok_or(Failure::NotFound)?;
+            run.native_json().map_err(|error| Refusal::Malformed(format!("the run cannot be shown: {error}")).into())
         }
     }
 }
@@ -177,9 +178,7 @@ fn answer(pipeline: &Pipeline, done: Result<Value, Failure>) -> Response {
 fn described(failure: &Failure) -> (StatusCode, Value) {
     match failure {
         Failure::Refused(refusal) => json_detail(refusal),
-        Failure::Faults(faults) => {
-            (StatusCode::UNPROCESSABLE_ENTITY, json!({"detail": faults}))
-        }
+        Failure::Faults(faults) => (StatusCode::UNPROCESSABLE_ENTITY, json!({"detail": faults})),
         Failure::Conflict(run_id) => {
             let detail = format!("run {run_id} exists with other content and is not running: send a new run_id");
             (StatusCode::CONFLICT, json!({"detail": detail}))

@@ -1,5 +1,8 @@
 //! Runs as they are read: loaded, assembled again with the time of asking, and shown as JSON.
 
+pub mod filter;
+pub mod render;
+
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -7,7 +10,7 @@ use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
-use crate::assembly::{LifeCycle, Receipt, assemble};
+use crate::assembly::{LifeCycle, Receipt, assemble, tree};
 use crate::model::id::ProjectId;
 use crate::model::run::Assembled;
 use crate::store::{Store, StoreError};
@@ -45,7 +48,15 @@ impl Reader {
 }
 
 impl ShownRun {
-    pub fn native_json(&self) -> Value {
-        unimplemented!()
+    /// The body of `GET /runs/{run_id}`.
+    pub fn detail_json(self) -> serde_json::Result<Value> {
+        let Assembled { run, steps } = self.assembled;
+        serde_json::to_value(render::run_detail(&run, tree(steps), &self.origins))
+    }
+
+    /// The answer of `POST /runs`: the stored run with its nested steps.
+    pub fn native_json(self) -> serde_json::Result<Value> {
+        let Assembled { run, steps } = self.assembled;
+        serde_json::to_value(render::posted_run(&run, tree(steps), &self.origins))
     }
 }
