@@ -18,7 +18,7 @@ use crate::pipeline::Pipeline;
 use crate::queue::{Budget, Queue};
 use crate::quota::Quotas;
 use crate::receiver::{self, listen, otlp_http};
-use crate::store::{self, Store};
+use crate::store::{self, Store, StoreError, Tuning};
 use crate::sweeper::Sweeper;
 use crate::telemetry::Counters;
 use crate::view::Reader;
@@ -45,7 +45,7 @@ pub struct Addresses {
 impl App {
     /// Opens both ports; port 0 takes a free one.
     pub async fn bind(config: Config) -> anyhow::Result<App> {
-        let store = store::open(&config)?;
+        let store = open_store(&config).await?;
         let listen = async |setting: &str, address: SocketAddr| {
             TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
         };
@@ -106,6 +106,12 @@ impl App {
     }
 }
 
+/// The store that the configuration names. Postgres may be away; it is looked for on first use.
+pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let tuning = Tuning { inline_steps_max: config.runs.inline_steps, readers_max: config.database.read_connections };
+    store::open(&config.database.url, tuning).await
+}
+
 enum Started {
     Ready,
     Stopped,
@@ -117,7 +123,7 @@ where
     R: Future<Output = anyhow::Result<()>>,
 {
     while let Err(error) = parts.store.migrate().await {
-        if !store::is_unavailable(&error) {
+        if !matches!(error.downcast_ref(), Some(StoreError::Unavailable(_))) {
             return Err(error.context("the database cannot be used"));
         }
         tracing::warn!(error = format!("{error:#}"), "waiting for the database");

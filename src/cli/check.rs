@@ -2,11 +2,11 @@
 
 use anyhow::Context;
 
+use crate::app::open_store;
 use crate::config::Config;
-use crate::store::{self, Store};
 
 pub async fn migrate(config: &Config) -> anyhow::Result<()> {
-    store::open(config)?.migrate().await.context("the schema cannot be brought up to date")?;
+    open_store(config).await?.migrate().await.context("the schema cannot be brought up to date")?;
     println!("the schema is up to date");
     Ok(())
 }
@@ -14,7 +14,7 @@ pub async fn migrate(config: &Config) -> anyhow::Result<()> {
 /// The configuration was checked when it was loaded; what is left is the database.
 pub async fn run(config: &Config) -> anyhow::Result<()> {
     println!("configuration: fine");
-    store::open(config)?.ping().await.context("database")?;
+    open_store(config).await?.ping().await.context("database")?;
     println!("database: fine");
     Ok(())
 }

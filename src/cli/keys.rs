@@ -5,10 +5,11 @@ use chrono::{DateTime, TimeDelta, Utc};
 use clap::Subcommand;
 use serde_json::json;
 
+use crate::app::open_store;
 use crate::auth::{hash, secret};
 use crate::config::{Config, Rate};
 use crate::model::key::{ApiKey, Quota, Scopes};
-use crate::store::{self, NewKey, Store};
+use crate::store::NewKey;
 
 #[derive(Subcommand)]
 pub enum KeysCommand {
@@ -48,7 +49,7 @@ pub enum KeysCommand {
 }
 
 pub async fn run(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
-    let store = store::open(config)?;
+    let store = open_store(config).await?;
     store.migrate().await?;
     match command {
         KeysCommand::Create { project, name, scope, quota, expires, json } => {

@@ -114,7 +114,7 @@ pub struct Runs {
     pub idle_limit: Duration,
     #[serde(with = "humantime_serde")]
     pub max_duration: Duration,
-    pub inline_steps: usize,
+    pub inline_steps: u32,
 }
 
 impl Runs {
