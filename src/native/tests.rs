@@ -149,10 +149,7 @@ fn numbers_of_a_run_are_converted() {
     assert_eq!((declared.tokens, declared.input_tokens, declared.output_tokens), (Some(5), Some(3), Some(2)));
     assert_eq!((declared.cost, declared.latency), (Some(0.5), Some(2.0)));
     let nulls = json!({"tokens": null, "cost": null, "latency": null});
-    assert_eq!(
-        accepted(nulls).declared,
-        Declared { hash: accepted(json!({})).declared.hash, ..accepted(json!({})).declared }
-    );
+    assert_eq!(accepted(nulls).declared, accepted(json!({})).declared);
 }
 
 #[test]
@@ -446,8 +443,8 @@ fn appended_steps_are_named_by_content_and_stand_behind_those_before() {
     assert_ne!(first[0].id, other[0].id);
     assert!(STEPS_MAX as i32 <= first[0].position && first[1].position < other[0].position);
     for far in [DateTime::<Utc>::MIN_UTC, DateTime::<Utc>::MAX_UTC] {
-        let steps = appended_steps(PROJECT, NEW_ID, &json!([{}, {}]), far).unwrap();
-        assert_eq!(steps[0].position + 1, steps[1].position);
+        let steps = appended_steps(PROJECT, NEW_ID, &json!(vec![json!({}); STEPS_MAX]), far).unwrap();
+        assert!(steps.windows(2).all(|pair| pair[0].position + 1 == pair[1].position));
     }
 }
 
