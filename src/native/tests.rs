@@ -68,6 +68,14 @@ fn the_smallest_run() {
 }
 
 #[test]
+fn the_curl_example_is_accepted() {
+    let script = include_str!("../../examples/post_run.sh");
+    let body = script.split_once("--data '").and_then(|(_, rest)| rest.split_once('\'')).unwrap().0;
+    let run = submit(&serde_json::from_str(body).unwrap()).unwrap();
+    assert_eq!(shape(&run.steps), ["s0<", "s0.0<s0"]);
+}
+
+#[test]
 fn a_body_that_is_no_object_is_one_fault() {
     for body in [json!([]), json!("run"), json!(null), json!(1)] {
         assert_eq!(faults(&body), ["model_attributes_type "]);
@@ -371,7 +379,9 @@ fn an_id_is_bounded() {
 fn depth_and_number_of_steps_are_bounded() {
     let nested = |depth: usize| (1..depth).fold(json!([{}]), |inner, _| json!([{"children": inner}]));
     assert_eq!(accepted(json!({"steps": nested(STEP_DEPTH_MAX)})).steps.len(), STEP_DEPTH_MAX);
-    assert!(faults(&with_steps(nested(STEP_DEPTH_MAX + 1)))[0].starts_with("recursion_loop steps.0.children"));
+    let too_deep = with_steps(nested(STEP_DEPTH_MAX + 1));
+    assert!(faults(&too_deep)[0].starts_with("recursion_loop steps.0.children"));
+    assert!(serde_json::from_str::<Value>(&too_deep.to_string()).is_ok(), "the fault is reached from text");
     assert_eq!(accepted(json!({"steps": vec![json!({}); STEPS_MAX]})).steps.len(), STEPS_MAX);
     assert_eq!(faults(&with_steps(json!(vec![json!({}); STEPS_MAX + 1]))), ["too_long steps"]);
     // A chain of parents may be as long as the list.
@@ -381,8 +391,8 @@ fn depth_and_number_of_steps_are_bounded() {
 
 #[test]
 fn the_answer_to_many_faults_stays_small() {
-    let bad = json!({"tokens": "x".repeat(10_000), "cost": vec![0; 10_000]});
-    let list = submit(&with_steps(json!(vec![bad; 1000]))).unwrap_err();
+    let bad = json!({"tokens": "x".repeat(10_000), "cost": vec![0; 1000]});
+    let list = submit(&with_steps(json!(vec![bad; 200]))).unwrap_err();
     assert_eq!(list.len(), FAULTS_MAX + 1);
     assert!(serde_json::to_string(&list).unwrap().len() < 64 * 1024);
 }
