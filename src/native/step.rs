@@ -9,8 +9,9 @@ use super::scalar::{self, Problem};
 use crate::model::id::RunKey;
 use crate::model::step::{Facts, Source, Status, Step, StepType};
 
-/// Steps inside steps, counted from 1. Parents named by `parent_id` may reach deeper.
-pub const STEP_DEPTH_MAX: usize = 64;
+/// Steps inside steps, counted from 1. Parents named by `parent_id` may reach deeper. Two levels of JSON each, so that
+/// one step too deep is still read by a JSON reader that stops at 128 levels, and gets its fault.
+pub const STEP_DEPTH_MAX: usize = 60;
 /// Steps of one request, at all depths together. A longer run is sent as running, and then in parts.
 pub const STEPS_MAX: usize = 10_000;
 
@@ -69,14 +70,14 @@ impl Steps {
             return faults.add("recursion_loop", at, &accepted, value);
         }
         for (index, item) in items.iter().enumerate() {
+            if self.is_full {
+                return;
+            }
             self.read_step(item, container, [path, &[index]].concat(), faults);
         }
     }
 
     fn read_step(&mut self, value: &Value, container: Option<usize>, path: Vec<usize>, faults: &mut Faults) {
-        if self.is_full {
-            return;
-        }
         if self.drafts.len() == STEPS_MAX {
             self.is_full = true;
             let accepted = format!(

@@ -60,9 +60,9 @@ pub(super) fn arrange(steps: Steps, naming: &Naming, faults: &mut Faults) -> Vec
     let order = depth_first(&parents);
     let mut steps: Vec<Option<Step>> = drafts.into_iter().map(|draft| Some(draft.step)).collect();
     let in_order = order.into_iter().filter_map(|index| steps[index].take());
-    (naming.first_position()..)
-        .zip(in_order)
-        .map(|(position, mut step)| {
+    in_order
+        .zip(naming.first_position()..)
+        .map(|(mut step, position)| {
             step.position = position;
             step.content_hash = content_hash(&step, matches!(naming, Naming::Submitted));
             step

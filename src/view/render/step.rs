@@ -12,11 +12,12 @@ use super::{TokensView, time};
 use crate::assembly::Node;
 use crate::model::run::ShownStep;
 use crate::model::step::{Status, Step};
+use crate::native::STEP_DEPTH_MAX;
 
-/// Levels of nested `children` in an answer: common JSON readers stop at 128 levels of JSON, two for each of ours.
-/// Steps below the last level stand on it, behind the step they belong to, in depth-first order; their `parent_id`
-/// still tells where they belong.
-pub const NESTING_MAX: usize = 48;
+/// Levels of nested `children` in an answer, as many as a native run may have: common JSON readers stop at 128 levels
+/// of JSON, two for each of ours. Steps below the last level stand on it, behind the step they belong to, in
+/// depth-first order; their `parent_id` still tells where they belong.
+pub const NESTING_MAX: usize = STEP_DEPTH_MAX;
 
 /// A step is slow when its own time, without that of its children, is at least this long …
 pub const SLOW_STEP_MIN_MS: f64 = 5_000.0;
