@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use crate::auth::{AuthError, Authenticator};
 use crate::mapping::map_traces;
-use crate::model::batch::{Batch, Native, NativeOutcome, Rejection};
+use crate::model::batch::{Batch, Native, NativeOutcome, Rejections};
 use crate::model::key::{ApiKey, Scope};
 use crate::otlp::{self, DecodeLimits};
 use crate::queue::{Answer, Budget, Job, Queue, Reservation, WriteError};
@@ -46,9 +46,7 @@ pub enum Refusal {
 pub struct Outcome {
     /// Items stored, copies included.
     pub accepted: u64,
-    pub rejected: u64,
-    /// The first few rejections.
-    pub examples: Vec<Rejection>,
+    pub rejections: Rejections,
     pub native: Option<NativeOutcome>,
 }
 
@@ -112,17 +110,15 @@ impl Pipeline {
         let spans: usize = request.groups.iter().map(|group| group.spans.len()).sum();
         self.quotas.admit_steps(key, spans as u64).map_err(Refusal::OverQuota)?;
 
-        let mut outcome =
-            Outcome { rejected: request.rejections.count, examples: request.rejections.first, ..Outcome::default() };
+        let mut outcome = Outcome { rejections: request.rejections, ..Outcome::default() };
         if spans > 0 {
             let (project, received_at, groups) = (key.project, Utc::now(), request.groups);
             let (steps, origins) =
                 off_thread_when_large(body_bytes as usize, move || map_traces(project, groups, received_at)).await?;
             let batch = Batch { project, received_at, origins, steps, native: None };
             let answer = self.store(batch, body_bytes, reservation, deadline).await?;
-            outcome.accepted = spans as u64 - answer.rejected;
-            outcome.rejected += answer.rejected;
-            outcome.examples.extend(answer.examples);
+            outcome.accepted = spans as u64 - answer.rejections.count;
+            outcome.rejections.append(answer.rejections);
         }
         self.count(transport, &outcome);
         Ok(outcome)
@@ -144,9 +140,8 @@ impl Pipeline {
             Batch { project: key.project, received_at: Utc::now(), origins: Vec::new(), steps, native: Some(native) };
         let answer = self.store(batch, bytes, reservation, deadline).await?;
         let outcome = Outcome {
-            accepted: sent - answer.rejected,
-            rejected: answer.rejected,
-            examples: answer.examples,
+            accepted: sent.saturating_sub(answer.rejections.count),
+            rejections: answer.rejections,
             native: answer.written.native,
         };
         self.count(Transport::native, &outcome);
@@ -174,8 +169,8 @@ impl Pipeline {
 
     fn count(&self, transport: Transport, outcome: &Outcome) {
         self.counters.accepted.get_or_create(&ByTransport { transport }).inc_by(outcome.accepted);
-        if outcome.rejected > 0 {
-            self.counters.rejected.get_or_create(&ByTransport { transport }).inc_by(outcome.rejected);
+        if !outcome.rejections.is_empty() {
+            self.counters.rejected.get_or_create(&ByTransport { transport }).inc_by(outcome.rejections.count);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
-use crate::model::batch::{Batch, Rejection, Written};
+use crate::model::batch::{Batch, Rejections, Written};
 use crate::telemetry::Counters;
 
 /// Bytes are counted in units of this, so that a semaphore of 32-bit permits covers any budget.
@@ -85,8 +85,7 @@ pub struct Job {
 #[derive(Debug, Default)]
 pub struct Answer {
     pub written: Written,
-    pub rejected: u64,
-    pub examples: Vec<Rejection>,
+    pub rejections: Rejections,
 }
 
 /// Why a request was not stored.

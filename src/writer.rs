@@ -22,8 +22,6 @@ pub struct BatchBounds {
 /// Pauses between tries while the store is away, each twice the one before.
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
-/// Rejections of one request that are told with their reason.
-const EXAMPLES_MAX: usize = 5;
 
 pub struct Writer {
     pub queue: Arc<Queue>,
@@ -114,16 +112,11 @@ impl Writer {
                 }
                 Err(StoreError::Data(error)) => {
                     tracing::warn!(%error, "a step was refused by the store");
-                    answer.rejected += part.len() as u64;
-                    if answer.examples.len() < EXAMPLES_MAX {
-                        answer.examples.push(Rejection {
-                            place: batch
-                                .steps
-                                .get(part.start)
-                                .map_or_else(|| "run".into(), |step| format!("step {}", step.id)),
-                            reason: "the database cannot hold a value of it".into(),
-                        });
-                    }
+                    let id = batch.steps.get(part.start).map_or("of the run itself", |step| step.id.as_str());
+                    answer.rejections.add(|| Rejection {
+                        place: format!("step {id}"),
+                        reason: "the database cannot hold a value of it".into(),
+                    });
                 }
                 Err(error) => return Err(error),
             }

@@ -104,12 +104,12 @@ async fn store(
     steps: Vec<crate::model::step::Step>,
 ) -> Result<Value, Failure> {
     let deadline = Instant::now() + pipeline.hold;
-    let Outcome { native, rejected, examples, .. } =
+    let Outcome { native, rejections, .. } =
         pipeline.consume_native(&incoming.key, native, steps, incoming.bytes.len() as u64, deadline).await?;
-    if rejected > 0 {
-        let reason =
-            examples.first().map_or_else(String::new, |example| format!("{}: {}", example.place, example.reason));
-        return Err(Refusal::Malformed(format!("the run cannot be stored: {reason}")).into());
+    if let Some(example) = rejections.first.first() {
+        return Err(
+            Refusal::Malformed(format!("the run cannot be stored: {}: {}", example.place, example.reason)).into()
+        );
     }
     match native {
         Some(NativeOutcome::Conflict) => Err(Failure::Conflict(run_id)),

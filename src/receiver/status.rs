@@ -10,7 +10,7 @@ use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
 use crate::auth::AuthError;
-use crate::model::batch::Rejection;
+use crate::model::batch::{Rejection, Rejections};
 use crate::pipeline::{Encoding, Outcome, Refusal};
 use crate::quota::OverQuota;
 
@@ -60,10 +60,10 @@ pub fn verdict(refusal: &Refusal, throttle_status: u16) -> Verdict {
 pub fn http_success(encoding: Encoding, outcome: &Outcome) -> Response {
     let body = match encoding {
         Encoding::Protobuf => export_response(outcome),
-        Encoding::Json if outcome.rejected == 0 => b"{}".to_vec(),
+        Encoding::Json if outcome.rejections.is_empty() => b"{}".to_vec(),
         Encoding::Json => {
-            let rejected = outcome.rejected.to_string();
-            json!({"partialSuccess": {"rejectedSpans": rejected, "errorMessage": rejected_message(outcome)}})
+            let rejected = outcome.rejections.count.to_string();
+            json!({"partialSuccess": {"rejectedSpans": rejected, "errorMessage": rejected_message(&outcome.rejections)}})
                 .to_string()
                 .into_bytes()
         }
@@ -176,9 +176,9 @@ pub fn json_detail(refusal: &Refusal) -> (StatusCode, Value) {
 
 /// An `ExportTraceServiceResponse`; no bytes when everything was taken.
 pub fn export_response(outcome: &Outcome) -> Vec<u8> {
-    let partial_success = (outcome.rejected > 0).then(|| PartialSuccess {
-        rejected_spans: i64::try_from(outcome.rejected).unwrap_or(i64::MAX),
-        error_message: rejected_message(outcome),
+    let partial_success = (!outcome.rejections.is_empty()).then(|| PartialSuccess {
+        rejected_spans: i64::try_from(outcome.rejections.count).unwrap_or(i64::MAX),
+        error_message: rejected_message(&outcome.rejections),
     });
     ExportResponse { partial_success }.encode_to_vec()
 }
@@ -199,17 +199,17 @@ struct PartialSuccess {
     error_message: String,
 }
 
-fn rejected_message(outcome: &Outcome) -> String {
+fn rejected_message(rejections: &Rejections) -> String {
     let mut message = String::new();
-    for Rejection { place, reason } in &outcome.examples {
+    for Rejection { place, reason } in &rejections.first {
         let entry = format!("{}{place}: {reason}", if message.is_empty() { "" } else { "; " });
         if message.len() + entry.len() > MESSAGE_BYTES_MAX {
             break;
         }
         message += &entry;
     }
-    if outcome.rejected > outcome.examples.len() as u64 {
-        message += &format!("; {} in all", outcome.rejected);
+    if rejections.count > rejections.first.len() as u64 {
+        message += &format!("; {} in all", rejections.count);
     }
     message
 }
@@ -260,8 +260,7 @@ mod tests {
     #[test]
     fn the_protobuf_answers_have_the_bytes_of_the_specification() {
         assert_eq!(export_response(&Outcome::default()), b"");
-        let examples = vec![];
-        let outcome = Outcome { rejected: 3, examples, ..Outcome::default() };
+        let outcome = Outcome { rejections: Rejections { count: 3, first: vec![] }, ..Outcome::default() };
         assert_eq!(export_response(&outcome)[..4], [0x0a, 0x12, 0x08, 0x03]);
         let busy = tonic::Status::with_error_details(Code::Unavailable, "busy", error_details(Some(1), None));
         assert_eq!(
@@ -307,8 +306,7 @@ mod tests {
     #[test]
     fn the_text_of_a_partial_success_is_short() {
         let example = Rejection { place: "p".repeat(300), reason: "r".repeat(300) };
-        let outcome = Outcome { rejected: 1000, examples: vec![example; 5], ..Outcome::default() };
-        let message = rejected_message(&outcome);
+        let message = rejected_message(&Rejections { count: 1000, first: vec![example; 5] });
         assert!(message.len() < MESSAGE_BYTES_MAX + 32 && message.ends_with("1000 in all"), "{message}");
     }
 }
