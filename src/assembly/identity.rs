@@ -35,15 +35,14 @@ impl<'a> Identity<'a> {
             .unwrap_or_else(|| "unknown".to_owned())
     }
 
-    /// The primary step, else the first true root, else the first top, else the first step.
+    /// The primary step, else the first true root around the tops, else the first top, else the first step.
     fn speaker(&self) -> Option<&'a Step> {
         let steps = self.steps;
         if let Some(primary) = self.roles.primary {
             return Some(&steps[primary].step);
         }
-        let is_frame_or_top = |index: &&usize| self.roles.frame[**index] || self.roles.tops.contains(index);
-        let roots = self.forest.roots.iter().filter(|root| steps[**root].step.parent_id.is_none());
-        let root = if self.roles.frame.iter().any(|framed| *framed) { roots.clone().find(is_frame_or_top) } else { None };
+        let is_around = |root: &&usize| self.roles.frame[**root] && steps[**root].step.parent_id.is_none();
+        let root = self.forest.roots.iter().find(is_around);
         let index = root.or(self.roles.tops.first()).or(self.forest.roots.first())?;
         Some(&steps[*index].step)
     }
