@@ -9,6 +9,8 @@ mod rules;
 mod wire;
 pub mod protobuf;
 pub mod json;
+#[cfg(test)]
+mod tests;
 
 use crate::model::batch::Rejections;
 use crate::model::span::{Origin, Span};
