@@ -25,8 +25,15 @@ pub(super) struct Message<'a> {
 pub(super) enum Part<'a> {
     Text(Cow<'a, str>),
     Reasoning(Cow<'a, str>),
-    ToolCall { id: Option<Cow<'a, str>>, name: Cow<'a, str>, arguments: Json<'a> },
-    ToolCallResponse { id: Option<Cow<'a, str>>, response: Json<'a> },
+    ToolCall {
+        id: Option<Cow<'a, str>>,
+        name: Cow<'a, str>,
+        arguments: Json<'a>,
+    },
+    ToolCallResponse {
+        id: Option<Cow<'a, str>>,
+        response: Json<'a>,
+    },
     /// Kept as it stands.
     Other(Value),
 }

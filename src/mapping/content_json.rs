@@ -180,7 +180,10 @@ mod tests {
         assert_eq!(draft.text(Text::ResponseId), Some("chatcmpl-1"));
         assert_eq!(draft.text(Text::Model), Some("gpt-5"));
         let usage = tokens::usage(&draft);
-        assert_eq!((usage.input, usage.cache_read, usage.reasoning, usage.total), (Some(1200), Some(1024), Some(256), Some(1500)));
+        assert_eq!(
+            (usage.input, usage.cache_read, usage.reasoning, usage.total),
+            (Some(1200), Some(1024), Some(256), Some(1500))
+        );
     }
 
     #[test]

@@ -256,12 +256,7 @@ impl<'a> Draft<'a> {
     }
 
     /// Makes and takes a text, if nothing better stands there and this type of step uses the family at all.
-    pub(super) fn offer_content(
-        &mut self,
-        side: Side,
-        family: Family,
-        make: impl FnOnce() -> Option<Content<'a>>,
-    ) {
+    pub(super) fn offer_content(&mut self, side: Side, family: Family, make: impl FnOnce() -> Option<Content<'a>>) {
         let Some(rank) = self.families.iter().position(|known| *known == family) else { return };
         let best = &mut self.contents[side as usize];
         if best.as_ref().is_some_and(|(best, _)| *best <= rank) {

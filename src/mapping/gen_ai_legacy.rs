@@ -61,7 +61,14 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, _kind: &StepType, draft: &mut Draft<'a
     offer_from_event(draft, Side::Input, Family::ToolEvents, events, (TOOL_MESSAGE, "content"), "gen_ai.tool.message*");
     offer_from_event(draft, Side::Output, Family::ToolEvents, events, (CHOICE, "message"), "gen_ai.choice*");
     let (prompt, completion) = ("gen_ai.content.prompt", "gen_ai.content.completion");
-    offer_from_event(draft, Side::Input, Family::ContentEvents, events, (prompt, "gen_ai.prompt"), "gen_ai.content.prompt*");
+    offer_from_event(
+        draft,
+        Side::Input,
+        Family::ContentEvents,
+        events,
+        (prompt, "gen_ai.prompt"),
+        "gen_ai.content.prompt*",
+    );
     offer_from_event(
         draft,
         Side::Output,

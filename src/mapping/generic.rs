@@ -23,8 +23,15 @@ const MESSAGING: [&str; 3] = ["messaging.system", "messaging.operation", "messag
 const FUNCTION: [&str; 2] = ["faas.trigger", "faas.invocation_id"];
 
 /// Ends of the paths at which model providers answer.
-const MODEL_PATHS: [&str; 7] =
-    ["/chat/completions", "/responses", "/messages", "/embeddings", ":generateContent", ":streamGenerateContent", "/converse"];
+const MODEL_PATHS: [&str; 7] = [
+    "/chat/completions",
+    "/responses",
+    "/messages",
+    "/embeddings",
+    ":generateContent",
+    ":streamGenerateContent",
+    "/converse",
+];
 
 pub(super) fn speaks(_: &Sent<'_>) -> bool {
     true
@@ -54,10 +61,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         StepType::DbQuery => {
             draft.offer_texts(
                 sent,
-                &[
-                    (Text::Name, field::GEN_AI, "db.query.summary"),
-                    (Text::Name, field::SECONDARY, "db.operation.name"),
-                ],
+                &[(Text::Name, field::GEN_AI, "db.query.summary"), (Text::Name, field::SECONDARY, "db.operation.name")],
             );
             draft.offer_attribute(Side::Input, Family::Generic, sent, "db.query.text");
             draft.offer_attribute(Side::Input, Family::Generic, sent, "db.statement");

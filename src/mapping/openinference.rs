@@ -130,7 +130,9 @@ fn cost(sent: &Sent<'_>, draft: &mut Draft<'_>) {
 
 fn tags(sent: &Sent<'_>, draft: &mut Draft<'_>) {
     match sent.get("tag.tags") {
-        Some(AnyValue::Array(tags)) => draft.tags.extend(tags.iter().filter_map(usable::scalar_text).map(Cow::into_owned)),
+        Some(AnyValue::Array(tags)) => {
+            draft.tags.extend(tags.iter().filter_map(usable::scalar_text).map(Cow::into_owned))
+        }
         Some(AnyValue::Str(text)) if usable::is_usable_text(text) => match serde_json::from_str::<Vec<String>>(text) {
             Ok(tags) => draft.tags.extend(tags),
             Err(_) => draft.tags.push(text.clone()),

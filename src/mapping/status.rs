@@ -108,7 +108,8 @@ impl<'a> Signs<'a> {
         Signs {
             message: sent.span.status.message.as_str(),
             error_type: sent.text("error.type"),
-            exception: exception.map(|event| (event_text(event, "exception.type"), event_text(event, "exception.message"))),
+            exception: exception
+                .map(|event| (event_text(event, "exception.type"), event_text(event, "exception.message"))),
         }
     }
 

@@ -185,12 +185,7 @@ struct Column {
     verbatim: Option<&'static str>,
 }
 
-fn column(
-    content: Option<Content<'_>>,
-    field: &str,
-    span: &Span,
-    sources: &mut BTreeMap<String, String>,
-) -> Column {
+fn column(content: Option<Content<'_>>, field: &str, span: &Span, sources: &mut BTreeMap<String, String>) -> Column {
     let Some(content) = content else { return Column { text: None, verbatim: None } };
     sources.insert(field.to_owned(), content.source.to_owned());
     let sent = span::get(&span.attributes, content.source).and_then(AnyValue::as_str);
@@ -205,12 +200,7 @@ fn is_redacted(column: &Column) -> bool {
     })
 }
 
-fn label(
-    draft: &mut Draft<'_>,
-    text: Text,
-    field: &str,
-    sources: &mut BTreeMap<String, String>,
-) -> Option<String> {
+fn label(draft: &mut Draft<'_>, text: Text, field: &str, sources: &mut BTreeMap<String, String>) -> Option<String> {
     let offer = draft.take(text)?;
     sources.insert(field.to_owned(), offer.key.to_owned());
     Some(shortened(&offer.value))

@@ -75,8 +75,7 @@ mod tests {
     fn settle(counts: [i64; 6], cache_is_outside: bool) -> Usage {
         let mut draft = Draft::new(&StepType::ModelCall);
         draft.cache_is_outside = cache_is_outside;
-        let names =
-            [Count::Input, Count::Output, Count::Total, Count::CacheRead, Count::CacheWrite, Count::Reasoning];
+        let names = [Count::Input, Count::Output, Count::Total, Count::CacheRead, Count::CacheWrite, Count::Reasoning];
         for (count, n) in names.into_iter().zip(counts).filter(|(_, n)| *n >= 0) {
             draft.offer_count(count, 1, "key", n);
         }
@@ -110,7 +109,11 @@ mod tests {
         ];
         for (counts, by_shape, (input, output, total)) in cases {
             let usage = settle(counts, by_shape);
-            assert_eq!((usage.input, usage.output, usage.total), (Some(input), Some(output), Some(total)), "{counts:?}");
+            assert_eq!(
+                (usage.input, usage.output, usage.total),
+                (Some(input), Some(output), Some(total)),
+                "{counts:?}"
+            );
         }
     }
 

@@ -143,7 +143,8 @@ mod tests {
 
     #[test]
     fn sentinels_are_no_values_whatever_the_quotes() {
-        for text in ["", "  ", "null", " null\n", "\"null\"", "'None'", "None", "undefined", "{}", "[]", "\"\"", "N/A"] {
+        for text in ["", "  ", "null", " null\n", "\"null\"", "'None'", "None", "undefined", "{}", "[]", "\"\"", "N/A"]
+        {
             assert!(!is_usable_text(text), "{text:?}");
         }
         for text in ["{\"output\":null}", "{\"output\": null}", "<not serializable>", "[object Object]", "\"{}\""] {

@@ -310,8 +310,7 @@ impl Write<Version> for VersionJson {
         map.serialize_entry("name", &Text(&span.name))?;
         map.serialize_entry("start_ns", &span.start_ns.to_string())?;
         map.serialize_entry("end_ns", &span.end_ns.to_string())?;
-        let rest =
-            Detail { span, step_name: &span.name, input_key: None, output_key: None, added: &[], versions: &[] };
+        let rest = Detail { span, step_name: &span.name, input_key: None, output_key: None, added: &[], versions: &[] };
         map.serialize_entry("detail", &rest)?;
         map.end()
     }
