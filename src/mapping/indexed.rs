@@ -14,10 +14,6 @@ impl<'a> Family<'a> {
         Family { entries: attributes, at: 0 }.under(prefix)
     }
 
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
-    }
-
     /// The members whose remaining key starts with `prefix`.
     pub(super) fn under(&self, prefix: &str) -> Family<'a> {
         let start = self.entries.partition_point(|(key, _)| &key.as_bytes()[self.at..] < prefix.as_bytes());

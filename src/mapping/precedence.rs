@@ -40,7 +40,6 @@ pub(super) mod field {
     /// Found inside the JSON text of an input or output.
     pub const CONTENT: u8 = 200;
     pub const INVOCATION_PARAMETERS: u8 = 210;
-    pub const RESOURCE: u8 = 230;
     /// Concluded from a host or model name.
     pub const GUESS: u8 = 250;
 }
