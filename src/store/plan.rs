@@ -145,7 +145,8 @@ fn decide(standing: Standing<'_>, native: &Native) -> NativeOutcome {
 }
 
 /// The step after all `versions` came to what is stored, or `None` when nothing changes. `count` hears of each
-/// version, in order, by its batch and whether it changed the step; a version that loses is a duplicate.
+/// version, in order, by its batch and whether it made the step better. One that loses counts as a duplicate, though
+/// the row may keep a note of it.
 pub(super) fn settle<'a>(
     stored: Option<Step>,
     versions: &[Version<'a>],
@@ -155,16 +156,17 @@ pub(super) fn settle<'a>(
     let mut current: Option<Cow<'a, Step>> = stored.map(Cow::Owned);
     let mut is_changed = false;
     for version in versions {
-        let next = match &current {
-            None => Some(version.step.clone()),
-            Some(step) if step.content_hash == version.step.content_hash => None,
-            Some(_) if version.replaces => Some(version.step.clone()),
+        let (next, is_better) = match &current {
+            None => (Some(version.step.clone()), true),
+            Some(step) if step.content_hash == version.step.content_hash => (None, false),
+            Some(_) if version.replaces => (Some(version.step.clone()), true),
             Some(step) => {
                 let merged = mapping::merge(step.clone().into_owned(), version.step.clone().into_owned(), origin_of);
-                (!storable::same_step(&merged, step)).then_some(Cow::Owned(merged))
+                let is_better = !storable::same_columns(&merged, step);
+                ((!storable::same_step(&merged, step)).then_some(Cow::Owned(merged)), is_better)
             }
         };
-        count(version.batch, next.is_some());
+        count(version.batch, is_better);
         if next.is_some() {
             is_changed = true;
             current = next;

@@ -10,8 +10,10 @@ use crate::model::run::Run;
 
 /// Steps held in memory at a time; a single run may have more.
 const STEPS_AT_ONCE_MAX: i64 = 10_000;
+/// Steps read in one transaction, while writers of these runs wait; a single run may have more.
+const STEPS_MAX: i64 = 50_000;
 
-/// Assembles again up to `limit` runs that are due at `now`. How many there were.
+/// Assembles again up to `limit` runs that are due at `now`, fewer when they are long. How many it were.
 pub(super) async fn sweep(
     tables: &mut impl Tables,
     life: &LifeCycle,
@@ -19,7 +21,8 @@ pub(super) async fn sweep(
     limit: u32,
 ) -> sqlx::Result<u32> {
     let now = storable::time(now);
-    let due = tables.lock_due_runs(now, limit).await?;
+    let mut due = tables.lock_due_runs(now, limit).await?;
+    due.truncate(within(STEPS_MAX, &due));
     let count = u32::try_from(due.len()).unwrap_or(u32::MAX);
     for mut runs in portions(due) {
         runs.sort_by_key(|run| run.key);
@@ -43,18 +46,21 @@ fn without_steps(run: &Run) -> Run {
 }
 
 /// Neighbours together until their steps reach the bound.
-fn portions(runs: Vec<Run>) -> Vec<Vec<Run>> {
-    let mut portions: Vec<Vec<Run>> = Vec::new();
-    let mut steps = 0;
-    for run in runs {
-        steps += run.step_count;
-        match portions.last_mut() {
-            Some(portion) if steps <= STEPS_AT_ONCE_MAX => portion.push(run),
-            _ => {
-                steps = run.step_count;
-                portions.push(vec![run]);
-            }
-        }
+fn portions(mut runs: Vec<Run>) -> Vec<Vec<Run>> {
+    let mut portions = Vec::new();
+    while !runs.is_empty() {
+        let rest = runs.split_off(within(STEPS_AT_ONCE_MAX, &runs));
+        portions.push(std::mem::replace(&mut runs, rest));
     }
     portions
+}
+
+/// How many of the first runs have together no more than `steps_max` steps; one at least, if there is any.
+fn within(steps_max: i64, runs: &[Run]) -> usize {
+    let mut steps = 0_i64;
+    let fits = |run: &&Run| {
+        steps = steps.saturating_add(run.step_count);
+        steps <= steps_max
+    };
+    runs.iter().take_while(fits).count().max(1).min(runs.len())
 }

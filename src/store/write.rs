@@ -150,9 +150,9 @@ async fn write_steps(
         if !was_stored && !inserted.contains(key) {
             return Err(vanished());
         }
-        let settled = settle(old, versions, &origins.lookup(), |batch, is_new| {
+        let settled = settle(old, versions, &origins.lookup(), |batch, is_better| {
             let written = &mut written[batch];
-            *(if is_new { &mut written.inserted } else { &mut written.duplicates }) += 1;
+            *(if is_better { &mut written.inserted } else { &mut written.duplicates }) += 1;
         });
         // The row of a new run was made without the steps that were stored before it; they are rare leftovers.
         let is_news = if created.contains(&key.run) { was_stored } else { settled.is_some() };

@@ -52,7 +52,7 @@ macro_rules! given_runs {
 const INSERT_RUNS: &str = concat!(given_runs!(), " ON CONFLICT DO NOTHING RETURNING project_id, run_id");
 const UPDATE_RUNS: &str = concat!(given_runs!(), " ON CONFLICT (project_id, run_id) DO UPDATE SET ", run_changes!());
 
-/// The order of locking is the order of the keys given: a sort above the lock would come too late, below it is stable.
+/// Rows are locked after they are sorted, so in the order of their keys.
 const LOCK_RUNS: &str = concat!(
     "SELECT ",
     run_columns!(),

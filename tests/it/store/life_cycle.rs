@@ -17,7 +17,7 @@ on_both!(
 
 async fn silence_ends_a_run(store: &dyn Store) {
     let project = project(store, "p").await;
-    let root = unended(&span(project, 1, 1));
+    let root = unended(project, 1, 1);
     write(store, &[batch(project, vec![root, span(project, 1, 2)])]).await;
     let running = row(store, project, 1).await;
     assert_eq!((running.status, running.is_final), (Status::Running, false));
@@ -46,7 +46,7 @@ async fn a_sweep_that_changes_nothing_for_readers_leaves_updated_at(store: &dyn 
     let thirty: Vec<Step> = (1..=30).map(|n| span(project, 1, n)).collect();
     write_at(store, at(9_000), &[batch(project, thirty)]).await;
     let before = row(store, project, 1).await;
-    let other_version = unended(&span(project, 1, 31));
+    let other_version = unended(project, 1, 31);
     write_at(store, at(9_001), &[batch(project, vec![other_version])]).await;
     store.sweep(&LIFE, at(9_010), 10).await.unwrap();
     let after = row(store, project, 1).await;
@@ -96,7 +96,7 @@ async fn finishing_a_large_native_run_is_seen_at_once(store: &dyn Store) {
 
 async fn sweepers_share_the_work(store: &dyn Store) {
     let project = project(store, "p").await;
-    let batches: Vec<Batch> = (1..=12).map(|trace| batch(project, vec![unended(&span(project, trace, 1))])).collect();
+    let batches: Vec<Batch> = (1..=12).map(|trace| batch(project, vec![unended(project, trace, 1)])).collect();
     write(store, &batches).await;
     let late = at(1_000_000);
     let (one, other) = tokio::join!(store.sweep(&LIFE, late, 5), store.sweep(&LIFE, late, 100));

@@ -5,10 +5,14 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 use vectoros::assembly::LifeCycle;
+use vectoros::mapping::map_traces;
 use vectoros::model::batch::{Batch, Native, OriginRow, Written};
 use vectoros::model::id::{ProjectId, RunKey};
 use vectoros::model::run::{Declared, Run};
+use vectoros::model::span::{Origin, Span};
 use vectoros::model::step::{Facts, Source, Status, Step, StepType, Usage};
+use vectoros::model::value::AnyValue;
+use vectoros::otlp::SpanGroup;
 use vectoros::store::{Store, StoredRun, Tuning};
 
 /// Small, so that a few dozen steps make a large run.
@@ -38,58 +42,60 @@ pub fn run_key(project: ProjectId, trace: u128) -> RunKey {
     RunKey { project, run_id: Uuid::from_u128(trace) }
 }
 
-/// A model call of one second that used 10 tokens; step 1 is the agent above all others.
+/// A model call of one second that used 10 tokens; span 1 is the agent above all others.
 pub fn span(project: ProjectId, trace: u128, number: u64) -> Step {
-    let is_root = number == 1;
-    let start = at(i64::try_from(number).unwrap());
-    Step {
-        run: run_key(project, trace),
-        id: format!("{number:016x}"),
-        parent_id: (!is_root).then(|| format!("{:016x}", 1)),
-        source: Source::Otlp,
-        position: 0,
-        kind: if is_root { StepType::Agent } else { StepType::ModelCall },
-        name: format!("step {number}"),
-        status: Status::Success,
-        error: None,
-        start_ns: Some(ns(start)),
-        end_ns: Some(ns(start) + 1_000_000_000),
-        latency_ms: Some(1000.0),
-        usage: if is_root { Usage::default() } else { Usage { total: Some(10), ..Usage::default() } },
-        cost: None,
-        model: (!is_root).then(|| "gpt-5".to_owned()),
-        provider: None,
-        agent: None,
-        input: Some(format!("question {number}")),
-        output: Some(format!("answer {number}")),
-        facts: Facts::default(),
-        detail: "{}".to_owned(),
-        origin: None,
-        content_hash: Uuid::from_u128(u128::from(number) << 64 | 1),
-        day: start.date_naive(),
-    }
+    mapped(project, sample(trace, number))
 }
 
 /// The same span before it ended.
-pub fn unended(step: &Step) -> Step {
-    Step {
-        end_ns: None,
-        latency_ms: None,
-        status: Status::Running,
-        output: None,
-        content_hash: Uuid::from_u128(step.content_hash.as_u128() + 1),
-        ..step.clone()
+pub fn unended(project: ProjectId, trace: u128, number: u64) -> Step {
+    mapped(project, Span { end_ns: 0, ..sample(trace, number) })
+}
+
+fn sample(trace: u128, number: u64) -> Span {
+    let is_root = number == 1;
+    let start_ns = ns(at(i64::try_from(number).unwrap()));
+    let text = |text: &str| AnyValue::Str(text.to_owned());
+    let mut attributes = vec![
+        ("gen_ai.operation.name".to_owned(), text(if is_root { "invoke_agent" } else { "chat" })),
+        ("gen_ai.provider.name".to_owned(), text("openai")),
+    ];
+    if !is_root {
+        attributes.push(("gen_ai.request.model".to_owned(), text("gpt-5")));
+        attributes.push(("gen_ai.usage.input_tokens".to_owned(), AnyValue::Int(6)));
+        attributes.push(("gen_ai.usage.output_tokens".to_owned(), AnyValue::Int(4)));
+    }
+    Span {
+        trace_id: trace.to_be_bytes(),
+        span_id: number.to_be_bytes(),
+        parent_span_id: (!is_root).then(|| 1_u64.to_be_bytes()),
+        name: format!("step {number}"),
+        kind: 1,
+        start_ns,
+        end_ns: start_ns + 1_000_000_000,
+        attributes,
+        ..Span::default()
     }
 }
 
+fn groups(spans: Vec<Span>) -> Vec<SpanGroup> {
+    vec![SpanGroup { origin: Origin::default(), spans }]
+}
+
+fn mapped(project: ProjectId, span: Span) -> Step {
+    map_traces(project, groups(vec![span]), at(100)).0.remove(0)
+}
+
+/// Brings the origin that all sample spans share.
 pub fn batch(project: ProjectId, steps: Vec<Step>) -> Batch {
-    Batch { project, received_at: at(100), origins: vec![], steps, native: None }
+    let (_, origins) = map_traces(project, groups(vec![sample(1, 1)]), at(100));
+    Batch { project, received_at: at(100), origins, steps, native: None }
 }
 
 pub fn with_origin(mut batch: Batch, body: &str) -> Batch {
     let id = Uuid::new_v5(&Uuid::NAMESPACE_OID, body.as_bytes());
     batch.steps.iter_mut().for_each(|step| step.origin = Some(id));
-    batch.origins.push(OriginRow { id, body: body.to_owned() });
+    batch.origins = vec![OriginRow { id, body: body.to_owned() }];
     batch
 }
 
@@ -112,6 +118,10 @@ pub fn native_step(project: ProjectId, run: u128, id: &str, version: u128) -> St
         name: format!("version {version}"),
         start_ns: None,
         end_ns: None,
+        usage: Usage::default(),
+        facts: Facts::default(),
+        detail: "{}".to_owned(),
+        origin: None,
         content_hash: Uuid::from_u128(version),
         ..span(project, run, 2)
     }
@@ -119,11 +129,12 @@ pub fn native_step(project: ProjectId, run: u128, id: &str, version: u128) -> St
 
 pub fn submit(project: ProjectId, run: u128, declared: Declared, steps: Vec<Step>) -> Batch {
     let native = Native::Submit { run_id: Uuid::from_u128(run), declared: Box::new(declared) };
-    Batch { native: Some(native), ..batch(project, steps) }
+    Batch { native: Some(native), origins: vec![], ..batch(project, steps) }
 }
 
 pub fn append(project: ProjectId, run: u128, steps: Vec<Step>) -> Batch {
-    Batch { native: Some(Native::Append { run_id: Uuid::from_u128(run) }), ..batch(project, steps) }
+    let native = Native::Append { run_id: Uuid::from_u128(run) };
+    Batch { native: Some(native), origins: vec![], ..batch(project, steps) }
 }
 
 /// Writes by a writer of its own, at a time when all of `span`'s runs are settled or not, as the test wants.

@@ -1,5 +1,7 @@
 //! Steps: stored once, whole, and only in their own project.
 
+use std::collections::BTreeSet;
+
 use chrono::NaiveDate;
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -94,26 +96,31 @@ async fn a_better_version_replaces_in_either_order(store: &dyn Store) {
     let (early, late, at_once) =
         (project(store, "early first").await, project(store, "late first").await, project(store, "at once").await);
 
-    write(store, &[batch(early, vec![unended(&root(early))])]).await;
+    write(store, &[batch(early, vec![unended(early, 1, 1)])]).await;
     let replaced = write(store, &[batch(early, vec![root(early)])]).await;
     assert_eq!(counts(&replaced[0]), (1, 0), "the ended version is better");
-    let loses = write(store, &[batch(early, vec![unended(&root(early))])]).await;
+    let loses = write(store, &[batch(early, vec![unended(early, 1, 1)])]).await;
     assert_eq!(counts(&loses[0]), (0, 1), "it stays so");
 
     write(store, &[batch(late, vec![root(late)])]).await;
-    let loses = write(store, &[batch(late, vec![unended(&root(late))])]).await;
-    assert_eq!(counts(&loses[0]), (0, 1));
+    for _ in 0..2 {
+        let loses = write(store, &[batch(late, vec![unended(late, 1, 1)])]).await;
+        assert_eq!(counts(&loses[0]), (0, 1));
+    }
 
-    let batches = [batch(at_once, vec![unended(&root(at_once))]), batch(at_once, vec![root(at_once)])];
+    let batches = [batch(at_once, vec![unended(at_once, 1, 1)]), batch(at_once, vec![root(at_once)])];
     let written = write(store, &batches).await;
     assert_eq!(written.iter().map(counts).collect::<Vec<_>>(), [(1, 0), (1, 0)]);
 
+    let mut hashes = BTreeSet::new();
     for project in [early, late, at_once] {
         let found = stored(store, project, 1).await;
         assert_eq!(found.steps.len(), 1);
         assert_eq!(found.steps[0].end_ns, root(project).end_ns);
         assert!(found.run.ended_at.is_some(), "the run was assembled again");
+        hashes.insert(found.steps[0].content_hash);
     }
+    assert_eq!(hashes.len(), 1, "the same step in any order");
 }
 
 /// The row without its project and without the times of the write.
@@ -142,7 +149,7 @@ async fn versions_of_different_days_are_one_step(store: &dyn Store) {
     let project = project(store, "p").await;
     let ended = span(project, 1, 1);
     let day_before = ended.day.pred_opt().unwrap();
-    let start_unknown = Step { start_ns: None, day: day_before, ..unended(&ended) };
+    let start_unknown = Step { start_ns: None, day: day_before, ..unended(project, 1, 1) };
     write(store, &[batch(project, vec![start_unknown])]).await;
     write(store, &[batch(project, vec![ended.clone()])]).await;
     let found = stored(store, project, 1).await;
