@@ -1,7 +1,7 @@
 //! Bounds, at their edge, and bodies made to hurt.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
-use opentelemetry_proto::tonic::common::v1::{AnyValue as SentValue, ArrayValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue as SentValue, ArrayValue, KeyValueList};
 use opentelemetry_proto::tonic::trace::v1::Span as Sent;
 use prost::Message;
 
@@ -85,6 +85,24 @@ fn endless_nesting_costs_one_value() {
         r#"{{"resourceSpans":[{{"scopeSpans":[{{"spans":[{{{ids},"attributes":[{{"key":"k","value":{value}}}]}}]}}]}}]}}"#
     );
     assert_eq!(spans(&from_json(&text))[0].repairs, ["too_deep"]);
+}
+
+#[test]
+fn lists_that_nest_deeper_when_stored_are_marked() {
+    let read = |levels| {
+        let wrap = |inner: SentValue, _| {
+            some(Any::KvlistValue(KeyValueList { values: vec![pair("$k", inner.value.unwrap())] }))
+        };
+        let value = (0..levels).fold(some(Any::IntValue(1)), wrap);
+        let request = both(vec![Sent { attributes: vec![pair("k", value.value.unwrap())], ..good_span(1) }], LIMITS);
+        let span = spans(&request)[0];
+        let stored = span.attributes[0].1.to_json().to_string();
+        assert!(serde_json::from_str::<serde_json::Value>(&stored).is_ok());
+        span.repairs.clone()
+    };
+    assert!(read(33).is_empty());
+    assert_eq!(read(34), ["too_deep"]);
+    assert_eq!(read(64), ["too_deep"]);
 }
 
 #[test]
