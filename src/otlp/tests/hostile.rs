@@ -140,6 +140,14 @@ fn one_large_resource_is_not_copied_without_end() {
 }
 
 #[test]
+fn scopes_without_spans_cost_nothing() {
+    let attribute = field(1, &pair("k", Any::StringValue("x".repeat(100_000))).encode_to_vec());
+    let scopes = [field(2, &[]).repeat(1000), field(2, &field(2, &good_span(1).encode_to_vec()))].concat();
+    let request = protobuf::decode_traces(&field(1, &[field(1, &attribute), scopes].concat()), LIMITS).unwrap();
+    assert_eq!((spans(&request).len(), request.rejections.count), (1, 0));
+}
+
+#[test]
 fn extreme_numbers_survive_both_encodings() {
     let attributes = vec![
         pair("a", Any::IntValue(i64::MIN)),
