@@ -82,14 +82,12 @@ pub(super) struct Producer {
     pub version: String,
     /// Mended in this part; noted on each of its spans.
     pub repairs: Vec<&'static str>,
+    /// What a copy takes of the heap: one resource is copied for each of its scopes.
+    pub heap_bytes: usize,
 }
 
-impl Producer {
-    /// Heap of a copy, in bytes. One resource is copied for each of its scopes.
-    fn heap_bytes(&self) -> usize {
-        let attributes: usize = self.attributes.iter().map(|(key, value)| key.len() + value_bytes(value)).sum();
-        attributes + self.schema_url.len() + self.name.len() + self.version.len()
-    }
+fn heap_bytes(attributes: &Attributes) -> usize {
+    attributes.iter().map(|(key, value)| key.len() + value_bytes(value)).sum()
 }
 
 fn value_bytes(value: &AnyValue) -> usize {
@@ -132,51 +130,41 @@ impl Intake {
             _ => unreadable,
         })?;
         producer.repairs = self.ledger.take_repairs();
+        producer.heap_bytes = heap_bytes(&producer.attributes) + producer.schema_url.len();
         Ok(producer)
     }
 
-    /// Opens the group of one scope. Its spans are rejected when resource or scope is damaged.
-    pub fn group(&mut self, resource: &Result<Producer, Fault>, scope: Result<Producer, Fault>) -> OpenGroup {
-        OpenGroup { origin: self.origin(resource, scope), spans: Vec::new() }
-    }
-
-    fn origin(
+    /// Opens the group of one scope. Its spans are rejected when resource or scope is damaged, or when so many scopes
+    /// share a large resource that its copies would fill the memory.
+    pub fn group<'r>(
         &mut self,
-        resource: &Result<Producer, Fault>,
+        resource: &'r Result<Producer, Fault>,
         scope: Result<Producer, Fault>,
-    ) -> Result<(Origin, Vec<&'static str>), Fault> {
-        let resource = resource.as_ref().map_err(|fault| *fault)?;
-        let mut scope = scope?;
-        self.ledger.spend_bytes(resource.heap_bytes())?;
-        let mut repairs = take(&mut scope.repairs);
-        repairs.extend(resource.repairs.iter().filter(|what| !scope.repairs.contains(what)));
-        let origin = Origin {
-            resource: resource.attributes.clone(),
-            resource_dropped_attributes_count: resource.dropped_attributes_count,
-            resource_schema_url: resource.schema_url.clone(),
-            scope_name: scope.name,
-            scope_version: scope.version,
-            scope_attributes: scope.attributes,
-            scope_dropped_attributes_count: scope.dropped_attributes_count,
-            scope_schema_url: scope.schema_url,
-        };
-        Ok((origin, repairs))
+    ) -> OpenGroup<'r> {
+        let producers = resource.as_ref().map_err(|fault| *fault).and_then(|resource| {
+            let scope = scope?;
+            self.ledger.spend_bytes(resource.heap_bytes)?;
+            Ok((resource, scope))
+        });
+        OpenGroup { producers, spans: Vec::new() }
     }
 
     /// One span that was sent: taken into `group`, or rejected and counted.
     pub fn span(
         &mut self,
-        group: &mut OpenGroup,
+        group: &mut OpenGroup<'_>,
         place: Place,
         decode: impl FnOnce(&mut Ledger) -> Result<Span, Fault>,
     ) {
         self.spans_sent += 1;
-        let decoded = match &group.origin {
+        let decoded = match &group.producers {
             _ if self.spans_sent > self.spans_max => Err(Fault::TooManySpans { max: self.spans_max }),
             Err(fault) => Err(*fault),
-            Ok((_, repairs)) => self.ledger.item(decode).map(|mut span| {
-                let missing = repairs.iter().filter(|what| !span.repairs.contains(what)).copied().collect::<Vec<_>>();
-                span.repairs.extend(missing);
+            Ok((resource, scope)) => self.ledger.item(decode).map(|mut span| {
+                span.repairs.extend(resource.repairs.iter().chain(&scope.repairs));
+                // In one order, whatever the order of the fields was.
+                span.repairs.sort_unstable();
+                span.repairs.dedup();
                 span
             }),
         };
@@ -188,10 +176,23 @@ impl Intake {
         }
     }
 
-    pub fn close(&mut self, group: OpenGroup) {
-        if let (Ok((origin, _)), false) = (group.origin, group.spans.is_empty()) {
-            self.request.groups.push(SpanGroup { origin, spans: group.spans });
+    pub fn close(&mut self, group: OpenGroup<'_>) {
+        let Ok((resource, scope)) = group.producers else { return };
+        if group.spans.is_empty() {
+            self.ledger.heap_left_bytes += resource.heap_bytes;
+            return;
         }
+        let origin = Origin {
+            resource: resource.attributes.clone(),
+            resource_dropped_attributes_count: resource.dropped_attributes_count,
+            resource_schema_url: resource.schema_url.clone(),
+            scope_name: scope.name,
+            scope_version: scope.version,
+            scope_attributes: scope.attributes,
+            scope_dropped_attributes_count: scope.dropped_attributes_count,
+            scope_schema_url: scope.schema_url,
+        };
+        self.request.groups.push(SpanGroup { origin, spans: group.spans });
     }
 
     pub fn finish(self) -> TraceRequest {
@@ -200,8 +201,8 @@ impl Intake {
 }
 
 /// The spans of one scope while they are read.
-pub(super) struct OpenGroup {
-    origin: Result<(Origin, Vec<&'static str>), Fault>,
+pub(super) struct OpenGroup<'r> {
+    producers: Result<(&'r Producer, Producer), Fault>,
     spans: Vec<Span>,
 }
 

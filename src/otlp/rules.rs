@@ -1,7 +1,7 @@
 //! What a span must have and how it is mended, the same for both encodings.
 
 use crate::model::span::Attributes;
-use crate::model::value::AnyValue;
+use crate::model::value::{AnyValue, STORED_LEVELS_MAX};
 use crate::otlp::fault::Fault;
 use crate::otlp::intake::Ledger;
 
@@ -52,6 +52,11 @@ pub(super) fn text(bytes: &[u8], ledger: &mut Ledger) -> String {
 pub(super) fn too_deep(ledger: &mut Ledger) -> AnyValue {
     ledger.repaired("too_deep");
     AnyValue::Str(format!("(nested deeper than {} levels)", ledger.depth_max))
+}
+
+/// Keeps out a value that could be stored but not read back, because its repeated or reserved keys nest it too deep.
+pub(super) fn storable(value: AnyValue, ledger: &mut Ledger) -> AnyValue {
+    if value.stored_levels() > STORED_LEVELS_MAX { too_deep(ledger) } else { value }
 }
 
 /// Sorts attributes by key. Of a repeated key the last value stays; returns the earlier ones in the order sent.

@@ -6,7 +6,7 @@ use crate::otlp::fault::Fault;
 use crate::otlp::intake::{Ledger, Producer};
 use crate::otlp::json::cursor::Cursor;
 use crate::otlp::json::scalar::{boolean, bytes, double, int};
-use crate::otlp::rules::{settle_dropping, too_deep};
+use crate::otlp::rules::{settle_dropping, storable, too_deep};
 
 /// A resource or a scope: a resource has no name and no version, and ignores them as it does all it does not know.
 pub(super) fn producer(
@@ -58,6 +58,7 @@ fn key_value(cursor: &mut Cursor<'_>, depth: usize, ledger: &mut Ledger) -> Resu
         }
         Ok(())
     })?;
+    let value = if depth == 0 { storable(value, ledger) } else { value };
     Ok((key, value))
 }
 

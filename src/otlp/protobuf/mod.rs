@@ -4,7 +4,7 @@ mod span;
 mod value;
 
 use crate::otlp::fault::Fault;
-use crate::otlp::intake::{Intake, OpenGroup, Place, Producer};
+use crate::otlp::intake::{Intake, Place, Producer};
 use crate::otlp::wire::{Field, Reader};
 use crate::otlp::{DecodeLimits, Malformed, TraceRequest};
 
@@ -43,7 +43,7 @@ fn scope_spans(
 ) -> Result<(), Malformed> {
     let parts = Parts::of(body, "ScopeSpans")?;
     let scope = intake.producer(Fault::Scope, |ledger| value::scope(parts.producers(), parts.schema_url, ledger));
-    let mut group: OpenGroup = intake.group(resource, scope);
+    let mut group = intake.group(resource, scope);
     for message in parts.items() {
         intake.span(&mut group, place, |ledger| span::decode(message, ledger));
         place.span += 1;

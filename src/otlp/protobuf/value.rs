@@ -4,7 +4,7 @@ use crate::model::span::Attributes;
 use crate::model::value::AnyValue;
 use crate::otlp::fault::Fault;
 use crate::otlp::intake::{Ledger, Producer};
-use crate::otlp::rules::{settle_dropping, text, too_deep};
+use crate::otlp::rules::{settle_dropping, storable, text, too_deep};
 use crate::otlp::wire::Reader;
 
 /// The parts of a resource; the same field sent twice is merged, as protobuf has it.
@@ -87,6 +87,7 @@ pub(super) fn key_value(message: &[u8], depth: usize, ledger: &mut Ledger) -> Re
             _ => {}
         }
     }
+    let value = if depth == 0 { storable(value, ledger) } else { value };
     Ok((text(key, ledger), value))
 }
 

@@ -1,7 +1,7 @@
 //! Bounds, at their edge, and bodies made to hurt.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
-use opentelemetry_proto::tonic::common::v1::{AnyValue as SentValue, ArrayValue};
+use opentelemetry_proto::tonic::common::v1::{AnyValue as SentValue, ArrayValue, KeyValueList};
 use opentelemetry_proto::tonic::trace::v1::Span as Sent;
 use prost::Message;
 
@@ -88,6 +88,24 @@ fn endless_nesting_costs_one_value() {
 }
 
 #[test]
+fn lists_that_nest_deeper_when_stored_are_marked() {
+    let read = |levels| {
+        let wrap = |inner: SentValue, _| {
+            some(Any::KvlistValue(KeyValueList { values: vec![pair("$k", inner.value.unwrap())] }))
+        };
+        let value = (0..levels).fold(some(Any::IntValue(1)), wrap);
+        let request = both(vec![Sent { attributes: vec![pair("k", value.value.unwrap())], ..good_span(1) }], LIMITS);
+        let span = spans(&request)[0];
+        let stored = span.attributes[0].1.to_json().to_string();
+        assert!(serde_json::from_str::<serde_json::Value>(&stored).is_ok());
+        span.repairs.clone()
+    };
+    assert!(read(33).is_empty());
+    assert_eq!(read(34), ["too_deep"]);
+    assert_eq!(read(64), ["too_deep"]);
+}
+
+#[test]
 fn millions_of_empty_spans_are_only_counted() {
     let scope = [0x12, 0x00].repeat(1 << 20);
     let request = protobuf::decode_traces(&field(1, &field(2, &scope)), DecodeLimits { spans_max: 100_000, ..LIMITS });
@@ -119,6 +137,14 @@ fn one_large_resource_is_not_copied_without_end() {
     let request = protobuf::decode_traces(&body, LIMITS).unwrap();
     assert_eq!(total(&request), 1000);
     assert!((1..20).contains(&request.groups.len()), "{} copies", request.groups.len());
+}
+
+#[test]
+fn scopes_without_spans_cost_nothing() {
+    let attribute = field(1, &pair("k", Any::StringValue("x".repeat(100_000))).encode_to_vec());
+    let scopes = [field(2, &[]).repeat(1000), field(2, &field(2, &good_span(1).encode_to_vec()))].concat();
+    let request = protobuf::decode_traces(&field(1, &[field(1, &attribute), scopes].concat()), LIMITS).unwrap();
+    assert_eq!((spans(&request).len(), request.rejections.count), (1, 0));
 }
 
 #[test]

@@ -41,12 +41,8 @@ proptest! {
     #[test]
     fn both_encodings_of_a_request_are_one(request in generate::any_request()) {
         let protobuf = from_protobuf(&request);
-        let mut json = from_json(&generate::to_json(&request).to_string());
-        // Ids that are too long or short are counted in bytes by both, so the reasons are equal too.
+        let json = from_json(&generate::to_json(&request).to_string());
         prop_assert_eq!(total(&protobuf), sent(&request));
-        json.rejections.first.sort_by(|a, b| a.place.cmp(&b.place));
-        let mut protobuf = protobuf;
-        protobuf.rejections.first.sort_by(|a, b| a.place.cmp(&b.place));
         prop_assert_eq!(format!("{protobuf:?}"), format!("{json:?}"));
     }
 

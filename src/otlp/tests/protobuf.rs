@@ -1,8 +1,8 @@
 //! What only protobuf can get wrong, and the rules for one span.
 
 use opentelemetry_proto::tonic::common::v1::any_value::Value as Any;
+use opentelemetry_proto::tonic::trace::v1::Span as Sent;
 use opentelemetry_proto::tonic::trace::v1::span::Link;
-use opentelemetry_proto::tonic::trace::v1::{ResourceSpans, Span as Sent};
 use prost::Message;
 
 use super::generate::{good_span, pair, request};
@@ -86,11 +86,6 @@ fn a_damaged_resource_costs_its_own_spans_only() {
 
 #[test]
 fn the_resource_may_stand_behind_its_spans() {
-    let resource = field(1, &field(1, &field(1, &pair("service.name", Any::StringValue("s".into())).encode_to_vec())));
-    let mut message = request(vec![good_span(1)]).encode_to_vec();
-    message.extend(&resource);
-    let sent = ResourceSpans::default();
-    assert!(sent.resource.is_none());
     let scope = field(2, &field(2, &good_span(1).encode_to_vec()));
     let attribute = field(1, &pair("service.name", Any::StringValue("s".into())).encode_to_vec());
     let request = decode(&field(1, &[scope, field(1, &attribute)].concat()));
