@@ -1,26 +1,102 @@
 //! Span to step: pure, by the rules of the dialects in order of trust.
-pub mod detail;
+//!
+//! [`DIALECTS`] is the list: a dialect is a file that tells whether a span speaks it, what type the span has, and which
+//! values it supplies. Values are offered with ranks ([`precedence`]), so dialects do not know of each other; the best
+//! usable offer wins and everything else stays in the attributes, which are kept whole ([`detail`]).
+
+use std::collections::HashSet;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use crate::mapping::content_hash::SpanHasher;
+use crate::mapping::draft::{Draft, KindChoice, Sent};
+use crate::mapping::step::Making;
 use crate::model::batch::OriginRow;
 use crate::model::id::ProjectId;
-use crate::model::step::Step;
+use crate::model::step::{Step, StepType};
 use crate::otlp::SpanGroup;
-use chrono::{DateTime, Utc};
+
+pub mod detail;
+
+mod usable;
+mod normal_form;
+mod precedence;
+mod indexed;
+mod canonical;
+mod draft;
+mod tokens;
+mod content_json;
+mod langchain;
+mod gen_ai_legacy;
+mod gen_ai;
+mod openinference;
+mod anthropic_sdk;
+mod generic;
+mod status;
+mod content_hash;
+mod origin;
+mod step;
+mod merge;
 
 /// Version of the rules: raises when a release maps the same span differently.
 pub const MAPPING_VERSION: i32 = 1;
 
+/// How the spans of one instrumentation or convention are read.
+struct Dialect {
+    /// Whether any of its keys is there: a span may speak several dialects at once, or none.
+    speaks: fn(&Sent<'_>) -> bool,
+    /// Offers a type.
+    kind: fn(&Sent<'_>, &mut KindChoice),
+    /// Offers values, knowing the type.
+    fields: for<'a> fn(&Sent<'a>, &StepType, &mut Draft<'a>),
+}
+
+macro_rules! dialects {
+    ($($module:ident),* $(,)?) => {
+        [$(Dialect { speaks: $module::speaks, kind: $module::kind, fields: $module::fields }),*]
+    };
+}
+
+/// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
+const DIALECTS: [Dialect; 6] = dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, generic];
+
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.
 pub fn map_traces(
-    _project: ProjectId,
-    _groups: Vec<SpanGroup>,
-    _received_at: DateTime<Utc>,
+    project: ProjectId,
+    groups: Vec<SpanGroup>,
+    received_at: DateTime<Utc>,
 ) -> (Vec<Step>, Vec<OriginRow>) {
-    unimplemented!()
+    let mut steps = Vec::with_capacity(groups.iter().map(|group| group.spans.len()).sum());
+    let mut origins = Vec::new();
+    let mut known = HashSet::new();
+    let mut hasher = SpanHasher::default();
+    for group in groups.iter().filter(|group| !group.spans.is_empty()) {
+        let row = origin::row(&group.origin);
+        let making = Making {
+            project,
+            origin: &group.origin,
+            origin_id: Some(row.id),
+            day_of_receipt: received_at.date_naive(),
+            added: &[],
+            versions: &[],
+        };
+        steps.extend(group.spans.iter().map(|span| step::step(span, &making, &mut hasher)));
+        if known.insert(row.id) {
+            origins.push(row);
+        }
+    }
+    (steps, origins)
 }
 
-/// One step out of two versions of it: commutative, associative, idempotent (mapping.md §1.6), so that neither order
-/// nor number of copies matters.
-pub fn merge(_one: Step, _other: Step, _origin_of: &dyn Fn(uuid::Uuid) -> Option<String>) -> Step {
-    unimplemented!()
+/// One step out of two versions of it: commutative, associative, idempotent, so that neither order nor number of
+/// copies matters. Ended beats unended, then the later end, more attributes, the larger content hash. Attributes that
+/// only the other version has are added; the other version itself is kept in `metadata.otel.versions`, up to a bound.
+/// `origin_of` gives the stored body of an [`OriginRow`].
+pub fn merge(one: Step, other: Step, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
+    merge::merge(one, other, origin_of)
 }
+
+#[cfg(test)]
+mod tests;

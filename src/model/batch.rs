@@ -18,6 +18,13 @@ pub struct Batch {
     pub native: Option<Native>,
 }
 
+impl Batch {
+    /// The same request with its steps left out.
+    pub fn clone_without_steps(&self) -> Batch {
+        Batch { steps: Vec::new(), origins: self.origins.clone(), native: self.native.clone(), ..*self }
+    }
+}
+
 /// Resource and scope as stored: `id` is the hash of `body`, a JSON object as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginRow {
@@ -64,4 +71,11 @@ pub struct Rejection {
     pub place: String,
     /// What is wrong and what to do; holds nothing of the payload.
     pub reason: String,
+}
+
+/// What was rejected of one request: all of it counted, the first few told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejections {
+    pub count: u64,
+    pub first: Vec<Rejection>,
 }

@@ -3,14 +3,14 @@
 pub mod protobuf;
 pub mod json;
 
-use crate::model::batch::Rejection;
+use crate::model::batch::Rejections;
 use crate::model::span::{Origin, Span};
 
 /// An `ExportTraceServiceRequest` after decoding. `spans.len() + rejections.len()` is the number that was sent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceRequest {
     pub groups: Vec<SpanGroup>,
-    pub rejections: Vec<Rejection>,
+    pub rejections: Rejections,
 }
 
 /// The spans of one resource and scope, in the order they were sent.

@@ -1,0 +1,224 @@
+//! What the JSON text of an input or output tells beside its content: response id, model, usage, tool call id.
+//! Read only where no attribute says it; unknown members are skipped without building them.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::mapping::draft::{Count, Draft, Text};
+use crate::mapping::precedence::field;
+
+/// Longer texts are not searched: reading them costs more than an id is worth.
+const SEARCHED_BYTES_MAX: usize = 1 << 20;
+
+/// The members of a model's answer that matter, in the shapes of OpenAI, Anthropic, Gemini and LangChain.
+#[derive(Default, Deserialize)]
+#[serde(default)]
+struct Answer<'a> {
+    #[serde(borrow, deserialize_with = "loose")]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "responseId", deserialize_with = "loose")]
+    response_id: Option<Cow<'a, str>>,
+    #[serde(borrow, deserialize_with = "loose")]
+    model: Option<Cow<'a, str>>,
+    #[serde(borrow, rename = "modelVersion", deserialize_with = "loose")]
+    model_version: Option<Cow<'a, str>>,
+    usage: Option<Value>,
+    #[serde(alias = "usageMetadata")]
+    usage_metadata: Option<Value>,
+    response_metadata: Option<Value>,
+    llm_output: Option<Value>,
+    generations: Option<Value>,
+    kwargs: Option<Value>,
+}
+
+/// A member of another type than text is no reason to give up on its neighbours.
+fn loose<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Cow<'de, str>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Loose<'a> {
+        #[serde(borrow)]
+        Text(Cow<'a, str>),
+        Other(serde::de::IgnoredAny),
+    }
+    Ok(match Loose::deserialize(value)? {
+        Loose::Text(text) if !text.is_empty() => Some(text),
+        _ => None,
+    })
+}
+
+/// Offers what the answer of a model, as JSON text, knows of its call.
+pub(super) fn read_answer(draft: &mut Draft<'_>, key: &'static str, text: &str) {
+    let wants_id = draft.wants(Text::ResponseId, field::CONTENT);
+    let wants_model = draft.wants(Text::Model, field::CONTENT);
+    let wants_usage = !draft.has_counts();
+    if !(wants_id || wants_model || wants_usage) || !text.starts_with('{') || text.len() > SEARCHED_BYTES_MAX {
+        return;
+    }
+    let Ok(answer) = serde_json::from_str::<Answer<'_>>(text) else { return };
+    let message = answer.kwargs.as_ref().or_else(|| first_generation(answer.generations.as_ref()?));
+    let metadata = answer.response_metadata.as_ref().or_else(|| message?.get("response_metadata"));
+    let from_metadata = |name: &str| metadata.and_then(|it| it.get(name)).and_then(Value::as_str).map(str::to_owned);
+
+    let own_id = answer.id.or(answer.response_id).map(Cow::into_owned).filter(|_| answer.generations.is_none());
+    if let Some(id) = from_metadata("id").or(own_id) {
+        draft.offer_text(Text::ResponseId, field::CONTENT, key, id.into());
+    }
+    let model = answer.model.or(answer.model_version).map(Cow::into_owned).or_else(|| from_metadata("model_name"));
+    if let Some(model) = model {
+        draft.offer_text(Text::Model, field::CONTENT, key, model.into());
+    }
+    if wants_usage {
+        let reports = [
+            answer.usage.as_ref(),
+            answer.usage_metadata.as_ref(),
+            message.and_then(|it| it.get("usage_metadata")),
+            metadata.and_then(|it| it.get("token_usage")),
+            answer.llm_output.as_ref().and_then(|it| it.get("token_usage")),
+        ];
+        if let Some(report) = reports.into_iter().flatten().find(|report| report.is_object()) {
+            read_usage(draft, key, report);
+        }
+    }
+}
+
+/// `generations[0][0].message.kwargs` of LangChain, or the message itself where it is not wrapped.
+fn first_generation(generations: &Value) -> Option<&Value> {
+    let message = generations.get(0)?.get(0)?.get("message")?;
+    Some(message.get("kwargs").or_else(|| message.get("data")).unwrap_or(message))
+}
+
+const REPORTED: [(Count, &[&str]); 6] = [
+    (Count::Input, &["/prompt_tokens", "/input_tokens", "/promptTokenCount", "/prompt_token_count", "/inputTokens"]),
+    (
+        Count::Output,
+        &["/completion_tokens", "/output_tokens", "/candidatesTokenCount", "/candidates_token_count", "/outputTokens"],
+    ),
+    (Count::Total, &["/total_tokens", "/totalTokenCount", "/total_token_count", "/totalTokens"]),
+    (
+        Count::CacheRead,
+        &[
+            "/prompt_tokens_details/cached_tokens",
+            "/input_tokens_details/cached_tokens",
+            "/input_token_details/cache_read",
+            "/cache_read_input_tokens",
+            "/cachedContentTokenCount",
+            "/cached_content_token_count",
+            "/cacheReadInputTokens",
+        ],
+    ),
+    (
+        Count::CacheWrite,
+        &["/cache_creation_input_tokens", "/input_token_details/cache_creation", "/cacheWriteInputTokens"],
+    ),
+    (
+        Count::Reasoning,
+        &[
+            "/completion_tokens_details/reasoning_tokens",
+            "/output_tokens_details/reasoning_tokens",
+            "/output_token_details/reasoning",
+            "/thoughtsTokenCount",
+            "/thoughts_token_count",
+        ],
+    ),
+];
+
+/// Usage in a provider's own words. Anthropic and Bedrock count the cache beside the input.
+fn read_usage(draft: &mut Draft<'_>, key: &'static str, report: &Value) {
+    for (count, pointers) in REPORTED {
+        let found = pointers.iter().find_map(|pointer| report.pointer(pointer)?.as_i64());
+        if let Some(n) = found.filter(|n| *n >= 0) {
+            draft.offer_count(count, field::CONTENT, key, n);
+        }
+    }
+    let beside = ["cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens"];
+    draft.cache_is_outside |= beside.iter().any(|name| report.get(name).is_some());
+}
+
+/// The call that a serialised tool message answers.
+pub(super) fn tool_call_id(text: &str) -> Option<String> {
+    if !text.starts_with('{') || text.len() > SEARCHED_BYTES_MAX || !text.contains("\"tool_call_id\"") {
+        return None;
+    }
+    let message: Value = serde_json::from_str(text).ok()?;
+    let places = ["/tool_call_id", "/data/tool_call_id", "/kwargs/tool_call_id", "/update/messages/0/tool_call_id"];
+    places.iter().find_map(|place| message.pointer(place)?.as_str()).filter(|id| !id.is_empty()).map(str::to_owned)
+}
+
+/// Why the last message of a list of messages ended.
+pub(super) fn finish_reason(text: &str) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Message<'a> {
+        #[serde(borrow, default, deserialize_with = "loose")]
+        finish_reason: Option<Cow<'a, str>>,
+    }
+    if !text.starts_with('[') || text.len() > SEARCHED_BYTES_MAX || !text.contains("\"finish_reason\"") {
+        return None;
+    }
+    let messages: Vec<Message<'_>> = serde_json::from_str(text).ok()?;
+    messages.into_iter().rev().find_map(|message| message.finish_reason).map(Cow::into_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mapping::tokens;
+    use crate::model::step::StepType;
+
+    fn read(text: &str) -> Draft<'static> {
+        let mut draft = Draft::new(&StepType::ModelCall);
+        read_answer(&mut draft, "output.value", text);
+        draft
+    }
+
+    #[test]
+    fn openai_answers_tell_id_model_and_usage() {
+        let draft = read(
+            r#"{"id":"chatcmpl-1","model":"gpt-5","choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":1200,"completion_tokens":300,"total_tokens":1500,"prompt_tokens_details":{"cached_tokens":1024},"completion_tokens_details":{"reasoning_tokens":256}}}"#,
+        );
+        assert_eq!(draft.text(Text::ResponseId), Some("chatcmpl-1"));
+        assert_eq!(draft.text(Text::Model), Some("gpt-5"));
+        let usage = tokens::usage(&draft);
+        assert_eq!(
+            (usage.input, usage.cache_read, usage.reasoning, usage.total),
+            (Some(1200), Some(1024), Some(256), Some(1500))
+        );
+    }
+
+    #[test]
+    fn anthropic_answers_count_the_cache_beside_the_input() {
+        let draft = read(
+            r#"{"id":"msg_1","usage":{"input_tokens":176,"cache_read_input_tokens":100,"cache_creation_input_tokens":0,"output_tokens":300}}"#,
+        );
+        assert_eq!(tokens::usage(&draft).input, Some(276));
+    }
+
+    #[test]
+    fn langchain_generations_tell_the_id_of_the_provider() {
+        let draft = read(
+            r#"{"generations":[[{"message":{"lc":1,"kwargs":{"id":"run-1","response_metadata":{"id":"chatcmpl-2","model_name":"gpt-4o"},"usage_metadata":{"input_tokens":3,"output_tokens":4,"total_tokens":7}}}}]]}"#,
+        );
+        assert_eq!(draft.text(Text::ResponseId), Some("chatcmpl-2"));
+        assert_eq!(draft.text(Text::Model), Some("gpt-4o"));
+        assert_eq!(tokens::usage(&draft).total, Some(7));
+    }
+
+    #[test]
+    fn oddly_typed_members_do_not_hide_their_neighbours() {
+        let draft = read(r#"{"id":7,"model":["x"],"responseId":"r1","usage":null}"#);
+        assert_eq!(draft.text(Text::ResponseId), Some("r1"));
+        assert_eq!(draft.text(Text::Model), None);
+        for text in ["", "{", "[]", "{\"id\":", "null", "{\"generations\":[]}", "{\"generations\":{\"0\":1}}"] {
+            read(text);
+        }
+    }
+
+    #[test]
+    fn tool_messages_and_finish_reasons_are_found() {
+        assert_eq!(tool_call_id(r#"{"type":"tool","data":{"tool_call_id":"call_1"}}"#).as_deref(), Some("call_1"));
+        assert_eq!(tool_call_id(r#"{"tool_call_id":""}"#), None);
+        let messages = r#"[{"finish_reason":"tool_calls"},{"finish_reason":""},{"role":"assistant"}]"#;
+        assert_eq!(finish_reason(messages).as_deref(), Some("tool_calls"));
+    }
+}

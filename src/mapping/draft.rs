@@ -1,0 +1,308 @@
+//! A step while it is being read: dialects offer values, the best ranked usable one stays.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+use serde_json::{Map, Value};
+
+use crate::mapping::normal_form::{self, Named};
+use crate::mapping::precedence::{self, Family};
+use crate::mapping::usable;
+use crate::model::span::{self, Origin, Span};
+use crate::model::step::StepType;
+use crate::model::value::AnyValue;
+
+/// What a dialect reads: one span and its producer.
+#[derive(Clone, Copy)]
+pub(super) struct Sent<'a> {
+    pub span: &'a Span,
+    pub origin: &'a Origin,
+}
+
+impl<'a> Sent<'a> {
+    pub(super) fn get(&self, key: &str) -> Option<&'a AnyValue> {
+        span::get(&self.span.attributes, key)
+    }
+
+    /// The string under `key`, if it says something.
+    pub(super) fn text(&self, key: &str) -> Option<&'a str> {
+        self.get(key).and_then(AnyValue::as_str).filter(|text| usable::is_usable_text(text))
+    }
+
+    pub(super) fn has(&self, key: &str) -> bool {
+        self.get(key).is_some_and(usable::is_usable)
+    }
+
+    /// Whether any attribute's key starts with `prefix`.
+    pub(super) fn has_under(&self, prefix: &str) -> bool {
+        let attributes = &self.span.attributes;
+        let first = attributes.partition_point(|(key, _)| key.as_str() < prefix);
+        attributes.get(first).is_some_and(|(key, _)| key.starts_with(prefix))
+    }
+}
+
+/// The type of a step, chosen among the offers of all dialects.
+#[derive(Default)]
+pub(super) struct KindChoice {
+    best: Option<(u8, StepType, &'static str)>,
+    pub setup: bool,
+}
+
+impl KindChoice {
+    pub(super) fn offer(&mut self, rank: u8, kind: StepType, key: &'static str) {
+        if self.best.as_ref().is_none_or(|(best, ..)| rank < *best) {
+            self.best = Some((rank, kind, key));
+        }
+    }
+
+    pub(super) fn is(&self, kind: &StepType) -> bool {
+        self.best.as_ref().is_some_and(|(_, best, _)| best == kind)
+    }
+
+    /// For marks that refine what another dialect found.
+    pub(super) fn refine(&mut self, kind: StepType, key: &'static str) {
+        let rank = self.best.as_ref().map_or(precedence::kind::STRUCTURE, |(rank, ..)| *rank);
+        self.best = Some((rank, kind, key));
+    }
+
+    /// Type, whether a GenAI dialect gave it, and the key that told.
+    pub(super) fn decide(self) -> (StepType, bool, Option<&'static str>) {
+        match self.best {
+            Some((rank, kind, key)) => (kind, rank < precedence::kind::GENERIC, Some(key)),
+            None => (StepType::Unknown, false, None),
+        }
+    }
+}
+
+/// A single-valued text of the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Text {
+    Name,
+    Agent,
+    Model,
+    RequestModel,
+    Provider,
+    Framework,
+    SessionId,
+    UserId,
+    RunName,
+    ResponseId,
+    ToolCallId,
+    FinishReason,
+    ErrorText,
+}
+
+const TEXTS: usize = Text::ErrorText as usize + 1;
+
+/// A token count of the step.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Count {
+    Input,
+    Output,
+    Total,
+    CacheRead,
+    CacheWrite,
+    Reasoning,
+}
+
+pub(super) const COUNTS: [(Count, &str); 6] = [
+    (Count::Input, "input_tokens"),
+    (Count::Output, "output_tokens"),
+    (Count::Total, "tokens"),
+    (Count::CacheRead, "cache_read_tokens"),
+    (Count::CacheWrite, "cache_write_tokens"),
+    (Count::Reasoning, "reasoning_tokens"),
+];
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Side {
+    Input,
+    Output,
+}
+
+/// A text of the step, where it came from, and how far that is to be trusted.
+#[derive(Clone, Debug)]
+pub(super) struct Offer<'a> {
+    pub rank: u8,
+    pub key: &'static str,
+    pub value: Cow<'a, str>,
+}
+
+/// The step's input or output.
+#[derive(Clone, Debug)]
+pub(super) struct Content<'a> {
+    /// The attribute it is, or the family it was assembled from (then with `*` or `+` in it).
+    pub source: &'static str,
+    pub text: Cow<'a, str>,
+}
+
+pub(super) struct Draft<'a> {
+    families: &'static [Family],
+    texts: [Option<Offer<'a>>; TEXTS],
+    counts: [Option<(u8, &'static str, i64)>; COUNTS.len()],
+    contents: [Option<(usize, Content<'a>)>; 2],
+    /// USD, with the key that told it.
+    pub cost: Option<(f64, &'static str)>,
+    pub time_to_first_token_ms: Option<(f64, &'static str)>,
+    pub streaming: Option<bool>,
+    pub tags: Vec<String>,
+    pub run_metadata: Map<String, Value>,
+    /// The key by which a dialect says that the step failed, whatever the status of its span.
+    pub failed: Option<&'static str>,
+    /// Cache tokens are not part of the input count; known from the shape that reported them.
+    pub cache_is_outside: bool,
+    pub more: Map<String, Value>,
+    pub warnings: Vec<String>,
+}
+
+impl<'a> Draft<'a> {
+    pub(super) fn new(kind: &StepType) -> Draft<'a> {
+        Draft {
+            families: precedence::families(kind),
+            texts: Default::default(),
+            counts: Default::default(),
+            contents: Default::default(),
+            cost: None,
+            time_to_first_token_ms: None,
+            streaming: None,
+            tags: Vec::new(),
+            run_metadata: Map::new(),
+            failed: None,
+            cache_is_outside: false,
+            more: Map::new(),
+            warnings: Vec::new(),
+        }
+    }
+
+    /// Offers the scalar under each key of a table.
+    pub(super) fn offer_texts(&mut self, sent: &Sent<'a>, table: &[(Text, u8, &'static str)]) {
+        for &(text, rank, key) in table {
+            if self.wants(text, rank)
+                && let Some(value) = sent.get(key).and_then(usable::scalar_text)
+            {
+                self.offer_text(text, rank, key, value);
+            }
+        }
+    }
+
+    pub(super) fn offer_text(&mut self, text: Text, rank: u8, key: &'static str, value: Cow<'a, str>) {
+        if self.wants(text, rank) && usable::is_usable_text(&value) {
+            self.texts[text as usize] = Some(Offer { rank, key, value });
+        }
+    }
+
+    /// Whether an offer of this rank would win: ask before doing work for it.
+    pub(super) fn wants(&self, text: Text, rank: u8) -> bool {
+        self.texts[text as usize].as_ref().is_none_or(|best| rank < best.rank)
+    }
+
+    pub(super) fn text(&self, text: Text) -> Option<&str> {
+        self.texts[text as usize].as_ref().map(|offer| &*offer.value)
+    }
+
+    pub(super) fn take(&mut self, text: Text) -> Option<Offer<'a>> {
+        self.texts[text as usize].take()
+    }
+
+    /// Offers a provider in its normal form; what names a framework is kept as that and answers no call.
+    pub(super) fn offer_provider(&mut self, rank: u8, key: &'static str, name: &str) {
+        if !usable::is_usable_text(name) {
+            return;
+        }
+        match normal_form::provider(name) {
+            Named::Provider(provider) => {
+                if self.wants(Text::Provider, rank) {
+                    self.offer_text(Text::Provider, rank, key, Cow::Owned(provider.into_owned()));
+                }
+            }
+            Named::Framework(framework) => {
+                self.offer_text(Text::Framework, rank, key, Cow::Owned(framework.to_owned()));
+            }
+        }
+    }
+
+    /// Offers the count under each key of a table; what is no count becomes a warning.
+    pub(super) fn offer_counts(&mut self, sent: &Sent<'a>, table: &[(Count, u8, &'static str)]) {
+        for &(count, rank, key) in table {
+            match sent.get(key).map(usable::count) {
+                None | Some(Ok(None)) => {}
+                Some(Ok(Some(n))) => self.offer_count(count, rank, key, n),
+                Some(Err(wrong)) => self.warnings.push(format!("{key}: {wrong}")),
+            }
+        }
+    }
+
+    pub(super) fn offer_count(&mut self, count: Count, rank: u8, key: &'static str, n: i64) {
+        let best = &mut self.counts[count as usize];
+        if best.is_none_or(|(best, ..)| rank < best) {
+            *best = Some((rank, key, n));
+        }
+    }
+
+    pub(super) fn count(&self, count: Count) -> Option<i64> {
+        self.counts[count as usize].map(|(_, _, n)| n)
+    }
+
+    pub(super) fn has_counts(&self) -> bool {
+        self.counts.iter().any(Option::is_some)
+    }
+
+    /// Offers the value under `key` as it stands.
+    pub(super) fn offer_attribute(&mut self, side: Side, family: Family, sent: &Sent<'a>, key: &'static str) {
+        self.offer_content(side, family, || {
+            let text = usable::content_text(sent.get(key)?)?;
+            Some(Content { source: key, text })
+        });
+    }
+
+    /// Makes and takes a text, if nothing better stands there and this type of step uses the family at all.
+    pub(super) fn offer_content(&mut self, side: Side, family: Family, make: impl FnOnce() -> Option<Content<'a>>) {
+        let Some(rank) = self.families.iter().position(|known| *known == family) else { return };
+        let best = &mut self.contents[side as usize];
+        if best.as_ref().is_some_and(|(best, _)| *best <= rank) {
+            return;
+        }
+        if let Some(content) = make() {
+            *best = Some((rank, content));
+        }
+    }
+
+    pub(super) fn content(&self, side: Side) -> Option<&Content<'a>> {
+        self.contents[side as usize].as_ref().map(|(_, content)| content)
+    }
+
+    pub(super) fn take_content(&mut self, side: Side) -> Option<Content<'a>> {
+        self.contents[side as usize].take().map(|(_, content)| content)
+    }
+
+    pub(super) fn offer_cost(&mut self, key: &'static str, value: Option<&AnyValue>) {
+        if self.cost.is_none()
+            && let Some(usd) = value.and_then(usable::number).filter(|usd| *usd >= 0.0)
+        {
+            self.cost = Some((usd, key));
+        }
+    }
+
+    pub(super) fn offer_time_to_first_token_ms(&mut self, key: &'static str, ms: Option<f64>) {
+        if self.time_to_first_token_ms.is_none()
+            && let Some(ms) = ms.filter(|ms| *ms >= 0.0)
+        {
+            self.time_to_first_token_ms = Some((ms, key));
+        }
+    }
+
+    /// Which key supplied which field, for those that were filled.
+    pub(super) fn sources(&self, out: &mut BTreeMap<String, String>) {
+        for (count, field) in COUNTS {
+            if let Some((_, key, _)) = self.counts[count as usize] {
+                out.insert(field.to_owned(), key.to_owned());
+            }
+        }
+        if let Some((_, key)) = self.cost {
+            out.insert("cost".to_owned(), key.to_owned());
+        }
+        if let Some((_, key)) = self.time_to_first_token_ms {
+            out.insert("time_to_first_token_ms".to_owned(), key.to_owned());
+        }
+    }
+}

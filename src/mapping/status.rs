@@ -1,0 +1,169 @@
+//! Whether a span succeeded, failed, timed out or is still running, and in which words.
+
+use crate::mapping::draft::{Draft, Sent, Side, Text};
+use crate::mapping::generic;
+use crate::mapping::langchain;
+use crate::mapping::normal_form;
+use crate::mapping::usable;
+use crate::model::span::{self, Event};
+use crate::model::step::{Status, StepType};
+use crate::model::value::AnyValue;
+
+/// Longest error text of a step; the whole stands in the span's status and events.
+pub(super) const ERROR_BYTES_MAX: usize = 8 << 10;
+
+/// `Status.code` of OTLP.
+const ERROR: i32 = 2;
+
+const TIMEOUT_TYPES: [&str; 13] = [
+    "timeout",
+    "TimeoutError",
+    "ReadTimeout",
+    "ConnectTimeout",
+    "APITimeoutError",
+    "DeadlineExceeded",
+    "DEADLINE_EXCEEDED",
+    "SocketTimeoutException",
+    "TimeoutException",
+    "ETIMEDOUT",
+    "TaskTimeout",
+    "TimeoutExpired",
+    "HttpTimeoutException",
+];
+const TIMEOUT_STARTS: [&str; 3] = ["timed out", "Request timed out", "context deadline exceeded"];
+const CANCEL_TYPES: [&str; 5] = ["Cancel", "Abort", "KeyboardInterrupt", "GeneratorExit", "SIGTERM"];
+
+/// What a span's end means.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Outcome {
+    pub status: Status,
+    /// Present exactly when the status is error.
+    pub error: Option<String>,
+    /// Present exactly when the status is timeout.
+    pub timeout_reason: Option<String>,
+    pub control_flow: Option<&'static str>,
+    pub cancelled: bool,
+    /// An exception was recorded that is no cancellation and no control flow.
+    pub exception: bool,
+    /// Status ERROR without any sign that the failure is this span's own.
+    pub error_may_be_childs: bool,
+}
+
+/// `exception.escaped` is not read: SDKs write false on real failures.
+pub(super) fn outcome(sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> Outcome {
+    let signs = Signs::read(sent);
+    let calm = if sent.span.end_ns == 0 { Status::Running } else { Status::Success };
+    let mut outcome = Outcome { status: calm, ..Outcome::default() };
+    let is_error = sent.span.status.code == ERROR;
+
+    if let Some(word) = signs.control_flow()
+        && (is_error || signs.exception.is_some())
+    {
+        outcome.control_flow = Some(word);
+        return outcome;
+    }
+    let is_cancel = signs.is_cancel();
+    outcome.exception = signs.exception.is_some() && !is_cancel;
+    if !is_error && is_cancel {
+        outcome.cancelled = true;
+        return outcome;
+    }
+    let has_output = draft.content(Side::Output).is_some();
+    let failed = is_error
+        || signs.error_type.is_some()
+        || draft.failed.is_some()
+        || (outcome.exception && !has_output && fails_by_exception(kind))
+        || (!has_output && draft.text(Text::FinishReason).map(normal_form::finish_reason).as_deref() == Some("error"));
+    if !failed {
+        return outcome;
+    }
+    let text = signs.text(draft);
+    if signs.is_timeout(&text, sent) {
+        outcome.status = Status::Timeout;
+        outcome.timeout_reason = Some(text);
+        return outcome;
+    }
+    outcome.status = Status::Error;
+    outcome.error_may_be_childs = is_error && signs.error_type.is_none() && signs.exception.is_none();
+    outcome.error = Some(if is_cancel { limited(&format!("cancelled: {text}")) } else { text });
+    outcome
+}
+
+/// Steps that produce something themselves; an agent may have dealt with an exception it recorded.
+fn fails_by_exception(kind: &StepType) -> bool {
+    kind.is_call() || matches!(kind, StepType::ToolCall | StepType::Retrieval)
+}
+
+/// What the span says of its failure.
+struct Signs<'a> {
+    message: &'a str,
+    error_type: Option<&'a str>,
+    /// Type and message of the last exception event.
+    exception: Option<(&'a str, &'a str)>,
+}
+
+impl<'a> Signs<'a> {
+    fn read(sent: &Sent<'a>) -> Signs<'a> {
+        let exception = sent.span.events.iter().rev().find(|event| event.name == "exception");
+        Signs {
+            message: sent.span.status.message.as_str(),
+            error_type: sent.text("error.type"),
+            exception: exception
+                .map(|event| (event_text(event, "exception.type"), event_text(event, "exception.message"))),
+        }
+    }
+
+    fn types(&self) -> impl Iterator<Item = &'a str> {
+        self.error_type.into_iter().chain(self.exception.map(|(kind, _)| kind))
+    }
+
+    fn control_flow(&self) -> Option<&'static str> {
+        let texts = [Some(self.message), self.error_type, self.exception.map(|it| it.0), self.exception.map(|it| it.1)];
+        texts.into_iter().flatten().find_map(langchain::control_flow)
+    }
+
+    fn is_cancel(&self) -> bool {
+        self.types().any(|kind| CANCEL_TYPES.iter().any(|word| kind.contains(word)))
+            || self.message.contains("context canceled")
+            || self.exception.is_some_and(|(_, message)| message.contains("context canceled"))
+    }
+
+    fn is_timeout(&self, text: &str, sent: &Sent<'_>) -> bool {
+        self.types().any(|kind| {
+            let kind = kind.trim_start_matches("<class '").trim_end_matches("'>");
+            let last = kind.rsplit(['.', ':', '/', '$']).next().unwrap_or(kind);
+            TIMEOUT_TYPES.contains(&kind) || TIMEOUT_TYPES.contains(&last)
+        }) || generic::http_status(sent).is_some_and(|(_, status)| status == 408.0 || status == 504.0)
+            || TIMEOUT_STARTS.iter().any(|start| text.starts_with(start))
+    }
+
+    /// The first text that says something, without the stack trace that some senders append.
+    fn text(&self, draft: &Draft<'_>) -> String {
+        let exception = self.exception.unwrap_or_default();
+        let candidates = [
+            without_trace(self.message),
+            without_trace(exception.1),
+            draft.text(Text::ErrorText).unwrap_or_default(),
+            exception.0,
+            self.error_type.unwrap_or_default(),
+        ];
+        let found = candidates.into_iter().find(|text| !text.trim().is_empty());
+        limited(found.unwrap_or("error"))
+    }
+}
+
+fn event_text<'a>(event: &'a Event, key: &str) -> &'a str {
+    span::get(&event.attributes, key).and_then(AnyValue::as_str).unwrap_or_default()
+}
+
+/// A message up to its Python stack trace. A message that is nothing but a trace says less than its exception.
+fn without_trace(message: &str) -> &str {
+    match message.find("Traceback (most recent call last)") {
+        Some(at) => message[..at].trim_end(),
+        None => message,
+    }
+}
+
+fn limited(text: &str) -> String {
+    usable::cut(&usable::without_nul(text), ERROR_BYTES_MAX).to_owned()
+}
