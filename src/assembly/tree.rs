@@ -7,16 +7,33 @@ use crate::model::step::Step;
 /// A step and the steps below it.
 pub struct Node {
     pub shown: ShownStep,
-    pub children: Vec<Node>,
+    pub children: Children,
 }
 
-impl Drop for Node {
-    /// Takes the tree apart level by level; the drop that the compiler would write overflows the stack on a long chain.
+/// The steps below a step. It takes itself apart level by level when it is dropped: the drop that the compiler would
+/// write overflows the stack on a long chain.
+#[derive(Default)]
+pub struct Children(Vec<Node>);
+
+impl Drop for Children {
     fn drop(&mut self) {
-        let mut rest = std::mem::take(&mut self.children);
-        while let Some(mut node) = rest.pop() {
-            rest.append(&mut node.children);
+        while let Some(mut node) = self.0.pop() {
+            self.0.append(&mut node.children.0);
         }
+    }
+}
+
+impl std::ops::Deref for Children {
+    type Target = Vec<Node>;
+
+    fn deref(&self) -> &Vec<Node> {
+        &self.0
+    }
+}
+
+impl std::ops::DerefMut for Children {
+    fn deref_mut(&mut self) -> &mut Vec<Node> {
+        &mut self.0
     }
 }
 
@@ -39,7 +56,7 @@ pub fn tree(mut steps: Vec<ShownStep>) -> Vec<Node> {
         let Some(shown) = waiting[index].take() else { continue };
         let mut children = std::mem::take(&mut gathered[index]);
         children.reverse();
-        let node = Node { shown, children };
+        let node = Node { shown, children: Children(children) };
         match forest.parent[index] {
             Some(parent) => gathered[parent].push(node),
             None => top.push(node),

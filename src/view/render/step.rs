@@ -123,7 +123,7 @@ fn flatten(tree: Vec<Node>) -> Vec<Flat> {
     let mut flat = Vec::new();
     let mut stack: Vec<(usize, Node)> = tree.into_iter().rev().map(|node| (1, node)).collect();
     while let Some((depth, mut node)) = stack.pop() {
-        let children = take(&mut node.children);
+        let children = take(&mut *node.children);
         let of_children =
             |of: fn(&Step) -> Option<f64>| -> f64 { children.iter().filter_map(|child| of(&child.shown.step)).sum() };
         let own = |of: fn(&Step) -> Option<f64>| of(&node.shown.step).unwrap_or(0.0) - of_children(of);
