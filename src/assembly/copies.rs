@@ -128,9 +128,8 @@ impl Copies {
         for (key, index) in hollow {
             let Some(candidates) = open.get(&key) else { continue };
             let (start, end) = window(&steps[index].step);
-            let before = candidates.partition_point(|other| {
-                window(&steps[*other].step).0 <= start.saturating_add(WINDOW_SLACK_NS)
-            });
+            let before = candidates
+                .partition_point(|other| window(&steps[*other].step).0 <= start.saturating_add(WINDOW_SLACK_NS));
             let near = candidates[before.saturating_sub(OPEN_CALLS_MAX)..before].iter().rev().copied();
             let around = near.filter(|other| !taken[*other]).find(|other| {
                 let step = &steps[*other].step;
@@ -220,8 +219,7 @@ impl Copies {
             let before = candidates
                 .partition_point(|other| window(&steps[*other].step).0 <= start.saturating_add(WINDOW_SLACK_NS));
             let near = candidates[before.saturating_sub(OPEN_CALLS_MAX)..before].iter().rev().copied();
-            let around =
-                { near }.find(|other| end <= window(&steps[*other].step).1.saturating_add(WINDOW_SLACK_NS));
+            let around = { near }.find(|other| end <= window(&steps[*other].step).1.saturating_add(WINDOW_SLACK_NS));
             if let Some(kept) = around {
                 self.add(index, kept);
             }
