@@ -254,7 +254,7 @@ fn is_object_dump(text: &str) -> bool {
     let is_class = class.starts_with(|c: char| c.is_ascii_uppercase())
         && class.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
     let Some((field, _)) = rest.split_once('=') else { return false };
-    is_class && text.ends_with(')') && is_identifier(field)
+    is_class && is_identifier(field)
 }
 
 /// `id='7' source='user' metadata={}`: what Pydantic prints for a model.

@@ -149,13 +149,35 @@ fn one_tool_through_framework_and_protocol_is_one_call() {
         step("R", Some("T"), StepType::Rpc, 11, 19),
         tool("M", Some("R"), "mcp__server__f", 12, 18).says("", "out").fails("bad"),
         tool("G", Some("A"), "g", 30, 40),
+        tool("N", Some("A"), "mcp__server__h", 50, 60).says("{}", "out"),
+        tool("Q", Some("A"), "h", 51, 59),
         tool("P", Some("A"), "g", 31, 39).facts(|facts| {
             facts.more.insert("mcp_method".to_owned(), json!("tools/call"));
         }),
     ]);
     assert_eq!(run.mark("M", "duplicate_of"), Some(&json!("T")));
     assert_eq!(run.mark("P", "duplicate_of"), Some(&json!("G")));
+    assert_eq!(run.mark("Q", "duplicate_of"), Some(&json!("N")));
     let outer = run.shown("T");
     assert_eq!((outer.step.status, outer.step.output.as_deref()), (Status::Error, Some("out")));
     assert_eq!((run.run.status, run.run.error_count), (Status::Success, 1));
+}
+
+#[test]
+fn a_history_may_know_a_call_under_another_id_or_none() {
+    let history = |id: &str| {
+        json!([{"role": "user", "content": "Hi"},
+            {"role": "assistant", "parts": [asked(id, "f", json!("{\"a\": 1}"))]},
+            {"role": "tool", "parts": [{"type": "tool_call_response", "id": "call_1", "response": "ok"}]}])
+        .to_string()
+    };
+    for id in ["call_1", "fc_1", ""] {
+        let run = run_of(vec![
+            call("C", None, 0, 1).says(&user("Hi"), &asks("call_1", "f", json!({"a": 1}))),
+            call("D", None, 8, 9).says(&history(id), &assistant("x")),
+            call("E", None, 10, 11).says(&history(id), &assistant("x")),
+        ]);
+        let outputs: Vec<Option<&str>> = run.inferred().iter().map(|tool| tool.output.as_deref()).collect();
+        assert_eq!(outputs, [Some("ok")], "{id}");
+    }
 }
