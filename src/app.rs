@@ -1,1 +1,209 @@
-//! app.
+//! The wiring: bind, start, wait for the database, serve, and stop in the direction of flow.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::api::{self, Api};
+use crate::auth::Authenticator;
+use crate::config::Config;
+use crate::pipeline::Pipeline;
+use crate::queue::{Budget, Queue};
+use crate::quota::Quotas;
+use crate::receiver::{self, listen, otlp_http};
+use crate::store::{self, Store, StoreError, Tuning};
+use crate::sweeper::Sweeper;
+use crate::telemetry::Counters;
+use crate::view::Reader;
+use crate::writer::{BatchBounds, Writer};
+
+/// Pause between tries to reach the database at start.
+const DATABASE_RETRY: Duration = Duration::from_millis(500);
+
+/// A collector with its sockets open. A connection made now waits in the socket until [`App::run`] serves it.
+pub struct App {
+    config: Config,
+    store: Arc<dyn Store>,
+    http: TcpListener,
+    grpc: TcpListener,
+}
+
+/// Where a collector listens.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    pub http: SocketAddr,
+    pub grpc: SocketAddr,
+}
+
+impl App {
+    /// Opens both ports; port 0 takes a free one.
+    pub async fn bind(config: Config) -> anyhow::Result<App> {
+        let store = open_store(&config).await?;
+        let listen = async |setting: &str, address: SocketAddr| {
+            TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
+        };
+        let http = listen("server.http", config.server.http).await?;
+        let grpc = listen("server.grpc", config.server.grpc).await?;
+        Ok(App { config, store, http, grpc })
+    }
+
+    pub fn addresses(&self) -> anyhow::Result<Addresses> {
+        Ok(Addresses { http: self.http.local_addr()?, grpc: self.grpc.local_addr()? })
+    }
+
+    pub fn store(&self) -> Arc<dyn Store> {
+        self.store.clone()
+    }
+
+    /// Serves until `shutdown` completes, then drains: no new connections, requests under way finish, the queue is
+    /// written, writers end. `ready` runs once, when the schema stands and data is taken.
+    pub async fn run<R>(self, shutdown: impl Future<Output = ()>, ready: impl FnOnce() -> R) -> anyhow::Result<()>
+    where
+        R: Future<Output = anyhow::Result<()>>,
+    {
+        let App { config, store, http, grpc } = self;
+        let parts = Parts::new(&config, store.clone());
+        let router = parts.router();
+        let (stop_listening, stopping) = watch::channel(false);
+        let grace = config.server.shutdown_grace;
+        let listeners =
+            [http, grpc].map(|socket| tokio::spawn(listen::serve(socket, router.clone(), stopping.clone(), grace)));
+        let writers: Vec<_> =
+            (0..config.database.write_connections).map(|_| tokio::spawn(keep_writing(parts.clone()))).collect();
+        let (stop_sweeping, sweeping) = watch::channel(false);
+        let sweeper = tokio::spawn(parts.sweeper().run(sweeping));
+
+        tokio::pin!(shutdown);
+        let started = tokio::select! {
+            started = start(&parts, ready) => started,
+            () = &mut shutdown => Ok(Started::Stopped),
+        };
+        if matches!(started, Ok(Started::Ready)) {
+            shutdown.await;
+        }
+        tracing::info!("stopping: finishing what is under way");
+        parts.pipeline.open.store(false, Ordering::Release);
+        parts.counters.ready.set(0);
+        stop_listening.send_replace(true);
+        for listener in listeners {
+            listener.await.context("a listener ended by a panic")?;
+        }
+        parts.pipeline.queue.close();
+        for writer in writers {
+            writer.await.context("a writer ended by a panic")?;
+        }
+        stop_sweeping.send_replace(true);
+        sweeper.await.context("the sweeper ended by a panic")?;
+        tracing::info!("stopped");
+        started.map(|_| ())
+    }
+}
+
+/// The store that the configuration names. Postgres may be away; it is looked for on first use.
+pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+    let tuning = Tuning { inline_steps_max: config.runs.inline_steps, readers_max: config.database.read_connections };
+    store::open(&config.database.url, tuning).await
+}
+
+enum Started {
+    Ready,
+    Stopped,
+}
+
+/// Waits for the database as long as it takes, and says so.
+async fn start<R>(parts: &Parts, ready: impl FnOnce() -> R) -> anyhow::Result<Started>
+where
+    R: Future<Output = anyhow::Result<()>>,
+{
+    while let Err(error) = parts.store.migrate().await {
+        if !matches!(error.downcast_ref(), Some(StoreError::Unavailable(_))) {
+            return Err(error.context("the database cannot be used"));
+        }
+        tracing::warn!(error = format!("{error:#}"), "waiting for the database");
+        parts.api.blame(format!("the database is away: {error:#}"));
+        tokio::time::sleep(DATABASE_RETRY).await;
+    }
+    parts.api.blame(String::new());
+    parts.pipeline.open.store(true, Ordering::Release);
+    parts.counters.ready.set(1);
+    ready().await?;
+    Ok(Started::Ready)
+}
+
+/// A writer that panics is replaced; the jobs it held are answered by their dropped channels.
+async fn keep_writing(parts: Parts) {
+    loop {
+        let running: JoinHandle<()> = tokio::spawn(parts.writer().run());
+        match running.await {
+            Ok(()) => return,
+            Err(error) => tracing::error!(%error, "a writer ended by a panic, starting another"),
+        }
+    }
+}
+
+/// Everything that lives as long as the program, made once.
+#[derive(Clone)]
+struct Parts {
+    store: Arc<dyn Store>,
+    auth: Arc<Authenticator>,
+    counters: Arc<Counters>,
+    pipeline: Arc<Pipeline>,
+    api: Arc<Api>,
+    config: Arc<Config>,
+}
+
+impl Parts {
+    fn new(config: &Config, store: Arc<dyn Store>) -> Parts {
+        let counters = Arc::new(Counters::default());
+        let auth = Arc::new(Authenticator::new(store.clone(), &config.auth.api_key));
+        let reader = Arc::new(Reader::new(store.clone(), config.runs.life_cycle()));
+        let pipeline = Arc::new(Pipeline {
+            auth: auth.clone(),
+            quotas: Quotas::new(config.quota.clone()),
+            budget: Budget::new(config.ingest.queue_bytes.as_u64(), counters.clone()),
+            queue: Arc::new(Queue::default()),
+            reader: reader.clone(),
+            counters: counters.clone(),
+            decode_limits: config.limits.decode(),
+            body_bytes_max: config.limits.body_bytes.as_u64(),
+            hold: config.ingest.hold,
+            throttle_status: config.ingest.throttle_status,
+            open: AtomicBool::new(false),
+        });
+        let api = Arc::new(Api::new(pipeline.clone(), store.clone(), reader));
+        Parts { store, auth, counters, pipeline, api, config: Arc::new(config.clone()) }
+    }
+
+    fn router(&self) -> Router {
+        receiver::router(self.pipeline.clone()).merge(api::router(self.api.clone())).fallback(otlp_http::unknown_path)
+    }
+
+    fn writer(&self) -> Writer {
+        Writer {
+            queue: self.pipeline.queue.clone(),
+            store: self.store.clone(),
+            counters: self.counters.clone(),
+            life: self.config.runs.life_cycle(),
+            bounds: BatchBounds {
+                steps_max: self.config.ingest.batch_steps,
+                bytes_max: self.config.ingest.batch_bytes.as_u64(),
+            },
+        }
+    }
+
+    fn sweeper(&self) -> Sweeper {
+        Sweeper {
+            store: self.store.clone(),
+            auth: self.auth.clone(),
+            counters: self.counters.clone(),
+            life: self.config.runs.life_cycle(),
+        }
+    }
+}

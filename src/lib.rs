@@ -23,6 +23,8 @@ pub mod quota;
 
 pub mod store;
 
+pub mod view;
+
 pub mod auth;
 
 pub mod queue;

@@ -1,1 +1,187 @@
-//! pipeline.
+//! The path of data on one screen: authenticate → admit → decode → map → queue → COMMIT → outcome.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chrono::Utc;
+use tokio::sync::oneshot;
+
+use crate::auth::{AuthError, Authenticator};
+use crate::mapping::map_traces;
+use crate::model::batch::{Batch, Native, NativeOutcome, Rejections};
+use crate::model::key::{ApiKey, Scope};
+use crate::otlp::{self, DecodeLimits};
+use crate::queue::{Answer, Budget, Job, Queue, Reservation, WriteError};
+use crate::quota::{OverQuota, Quotas};
+use crate::telemetry::{ByTransport, Counters, Transport};
+use crate::view::Reader;
+
+/// Bodies above this are decoded off the threads that serve sockets.
+const INLINE_DECODE_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a request was refused as a whole. `receiver::status` turns it into HTTP and gRPC answers.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error("{}", .0.message())]
+    OverQuota(OverQuota),
+    #[error("{0}")]
+    Malformed(String),
+    #[error("the body is larger than {limit_bytes} bytes: send smaller batches")]
+    TooLarge { limit_bytes: u64 },
+    #[error("{0}")]
+    Unsupported(String),
+    /// No room or no commit within the hold: try again.
+    #[error("the collector cannot store this right now: try again")]
+    Busy,
+    #[error("the collector is stopping: try again")]
+    Stopping,
+}
+
+/// A request that was taken.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Items stored, copies included.
+    pub accepted: u64,
+    pub rejections: Rejections,
+    pub native: Option<NativeOutcome>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Encoding {
+    Protobuf,
+    Json,
+}
+
+/// A body after inflating, with the room it takes.
+pub struct Body {
+    pub bytes: Bytes,
+    /// As sent, before inflating: what the quota counts.
+    pub sent_bytes: u64,
+    pub reservation: Reservation,
+}
+
+pub struct Pipeline {
+    pub auth: Arc<Authenticator>,
+    pub quotas: Quotas,
+    pub budget: Budget,
+    pub queue: Arc<Queue>,
+    pub reader: Arc<Reader>,
+    pub counters: Arc<Counters>,
+    pub decode_limits: DecodeLimits,
+    pub body_bytes_max: u64,
+    pub hold: Duration,
+    /// 503 or 429, for limits that pass by themselves.
+    pub throttle_status: u16,
+    /// Nothing is taken before the schema stands.
+    pub open: AtomicBool,
+}
+
+impl Pipeline {
+    /// The key of a request; decided from its headers, before the body is read.
+    pub async fn authenticate(&self, presented: Option<&str>, scope: Scope) -> Result<Arc<ApiKey>, Refusal> {
+        if !self.open.load(Ordering::Acquire) {
+            return Err(Refusal::Busy);
+        }
+        Ok(self.auth.authenticate(presented, scope).await?)
+    }
+
+    pub async fn consume_traces(
+        &self,
+        key: &ApiKey,
+        encoding: Encoding,
+        body: Body,
+        transport: Transport,
+        deadline: Instant,
+    ) -> Result<Outcome, Refusal> {
+        self.quotas.admit_request(key, body.sent_bytes).map_err(Refusal::OverQuota)?;
+        let Body { bytes, reservation, .. } = body;
+        let body_bytes = bytes.len() as u64;
+        let limits = self.decode_limits;
+        let request = off_thread_when_large(bytes.len(), move || match encoding {
+            Encoding::Protobuf => otlp::protobuf::decode_traces(&bytes, limits),
+            Encoding::Json => otlp::json::decode_traces(&bytes, limits),
+        })
+        .await?
+        .map_err(|malformed| Refusal::Malformed(malformed.to_string()))?;
+        let spans: usize = request.groups.iter().map(|group| group.spans.len()).sum();
+        self.quotas.admit_steps(key, spans as u64).map_err(Refusal::OverQuota)?;
+
+        let mut outcome = Outcome { rejections: request.rejections, ..Outcome::default() };
+        if spans > 0 {
+            let (project, received_at, groups) = (key.project, Utc::now(), request.groups);
+            let (steps, origins) =
+                off_thread_when_large(body_bytes as usize, move || map_traces(project, groups, received_at)).await?;
+            let batch = Batch { project, received_at, origins, steps, native: None };
+            let answer = self.store(batch, body_bytes, reservation, deadline).await?;
+            outcome.accepted = spans as u64 - answer.rejections.count;
+            outcome.rejections.append(answer.rejections);
+        }
+        self.count(transport, &outcome);
+        Ok(outcome)
+    }
+
+    /// A native run, or steps for one: already validated.
+    pub async fn consume_native(
+        &self,
+        key: &ApiKey,
+        native: Native,
+        steps: Vec<crate::model::step::Step>,
+        bytes: u64,
+        deadline: Instant,
+    ) -> Result<Outcome, Refusal> {
+        self.quotas.admit_steps(key, steps.len() as u64).map_err(Refusal::OverQuota)?;
+        let reservation = self.budget.reserve(bytes, deadline).await.map_err(|_| Refusal::Busy)?;
+        let sent = steps.len() as u64;
+        let batch =
+            Batch { project: key.project, received_at: Utc::now(), origins: Vec::new(), steps, native: Some(native) };
+        let answer = self.store(batch, bytes, reservation, deadline).await?;
+        let outcome = Outcome {
+            accepted: sent.saturating_sub(answer.rejections.count),
+            rejections: answer.rejections,
+            native: answer.written.native,
+        };
+        self.count(Transport::native, &outcome);
+        Ok(outcome)
+    }
+
+    /// Hands the batch to the writers and waits for COMMIT. Leaving early (the sender is gone) does not stop the write.
+    async fn store(
+        &self,
+        batch: Batch,
+        bytes: u64,
+        reservation: Reservation,
+        deadline: Instant,
+    ) -> Result<Answer, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let job = Job { batch, bytes, deadline, reply, reservation };
+        self.queue.offer(job).map_err(|_| Refusal::Stopping)?;
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            Ok(Ok(Err(WriteError::Stopping))) => Err(Refusal::Stopping),
+            // Not in time, or the writer went away with the job: the sender must try again, copies are harmless.
+            Ok(Ok(Err(WriteError::Unavailable))) | Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
+        }
+    }
+
+    fn count(&self, transport: Transport, outcome: &Outcome) {
+        self.counters.accepted.get_or_create(&ByTransport { transport }).inc_by(outcome.accepted);
+        if !outcome.rejections.is_empty() {
+            self.counters.rejected.get_or_create(&ByTransport { transport }).inc_by(outcome.rejections.count);
+        }
+    }
+}
+
+/// A panic in `work` costs its own request only; the sender is told to try again.
+async fn off_thread_when_large<T: Send + 'static>(
+    bytes: usize,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, Refusal> {
+    if bytes <= INLINE_DECODE_BYTES_MAX {
+        return Ok(work());
+    }
+    tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)
+}

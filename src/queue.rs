@@ -1,1 +1,251 @@
-//! queue.
+//! What waits for a writer: bounded in bytes, which are reserved at the socket before anything is decoded.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::model::batch::{Batch, Rejections, Written};
+use crate::telemetry::Counters;
+
+/// Bytes are counted in units of this, so that a semaphore of 32-bit permits covers any budget.
+const UNIT_BYTES: u64 = 1024;
+
+/// Room for requests in memory. A reservation is given back when the answer has been sent.
+#[derive(Clone)]
+pub struct Budget {
+    units: Arc<Semaphore>,
+    units_max: u32,
+    counters: Arc<Counters>,
+}
+
+/// Bytes held for one request; dropping it gives them back.
+pub struct Reservation {
+    permit: OwnedSemaphorePermit,
+    counters: Arc<Counters>,
+}
+
+/// No room came free in time.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Full;
+
+impl Budget {
+    pub fn new(bytes_max: u64, counters: Arc<Counters>) -> Budget {
+        let units_max = u32::try_from(bytes_max.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX);
+        Budget { units: Arc::new(Semaphore::new(units_max as usize)), units_max, counters }
+    }
+
+    /// Waits in line for `bytes` until `deadline`. More than the whole budget is cut to it: such a request runs alone.
+    pub async fn reserve(&self, bytes: u64, deadline: Instant) -> Result<Reservation, Full> {
+        let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.units_max);
+        let waiting = self.units.clone().acquire_many_owned(units);
+        match tokio::time::timeout_at(deadline.into(), waiting).await {
+            Ok(Ok(permit)) => {
+                self.counters.queue_bytes.inc_by(bytes_of(&permit));
+                Ok(Reservation { permit, counters: self.counters.clone() })
+            }
+            Ok(Err(_)) | Err(_) => Err(Full),
+        }
+    }
+}
+
+impl Reservation {
+    /// Adds what another reservation holds.
+    pub fn absorb(&mut self, other: Reservation) {
+        let mut other = other;
+        if let Some(units) = other.permit.split(other.permit.num_permits()) {
+            self.permit.merge(units);
+        }
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        self.counters.queue_bytes.dec_by(bytes_of(&self.permit));
+    }
+}
+
+fn bytes_of(permit: &OwnedSemaphorePermit) -> i64 {
+    i64::try_from(permit.num_permits() as u64 * UNIT_BYTES).unwrap_or(i64::MAX)
+}
+
+/// One request on its way to the store.
+pub struct Job {
+    pub batch: Batch,
+    /// Roughly what the batch occupies, for the bound of one transaction.
+    pub bytes: u64,
+    /// After this nobody waits any more: the sender was told to try again.
+    pub deadline: Instant,
+    pub reply: oneshot::Sender<Result<Answer, WriteError>>,
+    pub reservation: Reservation,
+}
+
+/// What the store did with a request, and the items it could not take.
+#[derive(Debug, Default)]
+pub struct Answer {
+    pub written: Written,
+    pub rejections: Rejections,
+}
+
+/// Why a request was not stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum WriteError {
+    /// The store is away or slow: try again.
+    Unavailable,
+    /// The program is stopping.
+    Stopping,
+}
+
+/// Jobs in order of arrival. Their bytes are bounded by the [`Budget`] that each holds a part of.
+#[derive(Default)]
+pub struct Queue {
+    state: Mutex<State>,
+    changed: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    jobs: VecDeque<Job>,
+    closed: bool,
+}
+
+impl Queue {
+    /// Gives the job back when the queue is closed.
+    pub fn offer(&self, job: Job) -> Result<(), Box<Job>> {
+        let mut state = self.lock();
+        if state.closed {
+            return Err(Box::new(job));
+        }
+        state.jobs.push_back(job);
+        drop(state);
+        self.changed.notify_one();
+        Ok(())
+    }
+
+    /// Waits for work and takes what is there, at least one job, at most `steps_max` and `bytes_max` in all.
+    /// `None`: closed and empty.
+    pub async fn take(&self, steps_max: usize, bytes_max: u64) -> Option<Vec<Job>> {
+        loop {
+            let changed = self.changed.notified();
+            {
+                let mut state = self.lock();
+                let jobs = take_up_to(&mut state.jobs, steps_max, bytes_max);
+                let more = !state.jobs.is_empty() || state.closed;
+                let closed = state.closed;
+                drop(state);
+                if more {
+                    // Another writer may be free for the rest, or must see the end.
+                    self.changed.notify_one();
+                }
+                if !jobs.is_empty() {
+                    return Some(jobs);
+                }
+                if closed {
+                    return None;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// No more jobs are taken in; those inside are still handed out.
+    pub fn close(&self) {
+        self.lock().closed = true;
+        self.changed.notify_one();
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole after every statement below, so a panic elsewhere does not spoil it.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn take_up_to(jobs: &mut VecDeque<Job>, steps_max: usize, bytes_max: u64) -> Vec<Job> {
+    let (mut steps, mut bytes, mut count) = (0usize, 0u64, 0usize);
+    for job in jobs.iter() {
+        steps = steps.saturating_add(job.batch.steps.len());
+        bytes = bytes.saturating_add(job.bytes);
+        if count > 0 && (steps > steps_max || bytes > bytes_max) {
+            break;
+        }
+        count += 1;
+    }
+    jobs.drain(..count).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::id::ProjectId;
+
+    fn soon() -> Instant {
+        Instant::now() + Duration::from_millis(20)
+    }
+
+    async fn job(budget: &Budget, bytes: u64) -> Job {
+        let batch = Batch {
+            project: ProjectId(1),
+            received_at: chrono::DateTime::UNIX_EPOCH,
+            origins: vec![],
+            steps: vec![],
+            native: None,
+        };
+        let reservation = budget.reserve(bytes, soon()).await.unwrap();
+        Job { batch, bytes, deadline: soon(), reply: oneshot::channel().0, reservation }
+    }
+
+    #[tokio::test]
+    async fn the_budget_is_exact_at_its_edge_and_gives_back() {
+        let counters = Arc::new(Counters::default());
+        let budget = Budget::new(8 * UNIT_BYTES, counters.clone());
+        let mut first = budget.reserve(5 * UNIT_BYTES, soon()).await.unwrap();
+        let second = budget.reserve(3 * UNIT_BYTES, soon()).await.unwrap();
+        assert_eq!(budget.reserve(1, soon()).await.err(), Some(Full));
+        first.absorb(second);
+        assert_eq!(counters.queue_bytes.get(), 8192);
+        drop(first);
+        assert_eq!(counters.queue_bytes.get(), 0);
+        assert!(budget.reserve(u64::MAX, soon()).await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_batch_is_bounded_but_never_empty() {
+        let budget = Budget::new(1 << 20, Arc::default());
+        let queue = Queue::default();
+        for bytes in [100, 100, 100, 5000] {
+            queue.offer(job(&budget, bytes).await).map_err(|_| "closed").unwrap();
+        }
+        assert_eq!(queue.take(10, 200).await.unwrap().len(), 2);
+        assert_eq!(queue.take(10, 200).await.unwrap().len(), 1);
+        assert_eq!(queue.take(10, 200).await.unwrap().len(), 1, "larger than the bound, but alone");
+    }
+
+    #[tokio::test]
+    async fn a_closed_queue_is_drained_and_then_ends_every_writer() {
+        let budget = Budget::new(1 << 20, Arc::default());
+        let queue = Arc::new(Queue::default());
+        queue.offer(job(&budget, 1).await).map_err(|_| "closed").unwrap();
+        let writers: Vec<_> = (0..3)
+            .map(|_| {
+                let queue = queue.clone();
+                tokio::spawn(async move {
+                    let mut taken = 0;
+                    while let Some(jobs) = queue.take(1, 1).await {
+                        taken += jobs.len();
+                    }
+                    taken
+                })
+            })
+            .collect();
+        queue.close();
+        let mut taken = 0;
+        for writer in writers {
+            taken += tokio::time::timeout(Duration::from_secs(5), writer).await.unwrap().unwrap();
+        }
+        assert_eq!(taken, 1);
+        assert!(queue.offer(job(&budget, 1).await).is_err());
+    }
+}

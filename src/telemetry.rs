@@ -1,1 +1,132 @@
-//! telemetry.
+//! What the program says of itself: log lines on standard error and counters for `GET /metrics`.
+
+use std::sync::atomic::AtomicU64;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::registry::{Registry, Unit};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{Log, LogFormat};
+
+/// Starts logging for the whole process. Fails when `log.level` is no filter or logging was started before.
+pub fn start_logging(log: &Log) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&log.level).map_err(|e| anyhow::anyhow!("log.level: {e}"))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match log.format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().flatten_event(true).try_init(),
+    };
+    started.map_err(|e| anyhow::anyhow!("logging cannot start: {e}"))
+}
+
+/// How a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Transport {
+    #[allow(non_camel_case_types)] // the label value, in the OpenTelemetry Collector's spelling
+    grpc,
+    #[allow(non_camel_case_types)]
+    http,
+    #[allow(non_camel_case_types)]
+    native,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByTransport {
+    pub transport: Transport,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByReason {
+    pub transport: Transport,
+    pub reason: &'static str,
+}
+
+/// Counters since the start. Names are the OpenTelemetry Collector's where it has the same thing.
+pub struct Counters {
+    registry: Registry,
+    /// Steps that are stored, copies included.
+    pub accepted: Family<ByTransport, Counter>,
+    /// Single items of a request that were rejected while their neighbours were taken.
+    pub rejected: Family<ByTransport, Counter>,
+    /// Requests that were refused as a whole.
+    pub refused: Family<ByReason, Counter>,
+    pub queue_bytes: Gauge,
+    pub inserted: Counter,
+    pub duplicates: Counter,
+    pub commits: Counter,
+    pub commit_failures: Counter,
+    pub commit_seconds: Histogram,
+    pub ready: Gauge<i64, std::sync::atomic::AtomicI64>,
+    pub swept: Counter<u64, AtomicU64>,
+}
+
+impl Default for Counters {
+    fn default() -> Counters {
+        // 0.5 ms to 8 s, each bucket twice the one before.
+        let buckets = (0..15).map(|power| 0.0005 * f64::from(1 << power));
+        let mut counters = Counters {
+            registry: Registry::default(),
+            accepted: Family::default(),
+            rejected: Family::default(),
+            refused: Family::default(),
+            queue_bytes: Gauge::default(),
+            inserted: Counter::default(),
+            duplicates: Counter::default(),
+            commits: Counter::default(),
+            commit_failures: Counter::default(),
+            commit_seconds: Histogram::new(buckets),
+            ready: Gauge::default(),
+            swept: Counter::default(),
+        };
+        let r = &mut counters.registry;
+        r.register("otelcol_receiver_accepted_spans", "Steps stored, copies included", counters.accepted.clone());
+        r.register("vectoros_rejected_items", "Items rejected inside accepted requests", counters.rejected.clone());
+        r.register("vectoros_refused_requests", "Requests refused as a whole", counters.refused.clone());
+        r.register("vectoros_queue", "Request bytes in memory", counters.queue_bytes.clone());
+        r.register("vectoros_inserted_steps", "Steps really inserted", counters.inserted.clone());
+        r.register("vectoros_duplicate_steps", "Copies of stored steps", counters.duplicates.clone());
+        r.register("vectoros_commits", "Transactions committed", counters.commits.clone());
+        r.register(
+            "vectoros_commit_failures",
+            "Transactions that failed and were tried again or refused",
+            counters.commit_failures.clone(),
+        );
+        r.register_with_unit(
+            "vectoros_commit",
+            "Time of one transaction",
+            Unit::Seconds,
+            counters.commit_seconds.clone(),
+        );
+        r.register("vectoros_ready", "1 when data is taken", counters.ready.clone());
+        r.register("vectoros_swept_runs", "Runs assembled again because they were due", counters.swept.clone());
+        counters
+    }
+}
+
+impl Counters {
+    /// The text of `GET /metrics`, in the OpenMetrics format that Prometheus reads.
+    pub fn render(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_show_up_under_the_collectors_names() {
+        let counters = Counters::default();
+        counters.accepted.get_or_create(&ByTransport { transport: Transport::grpc }).inc_by(3);
+        counters.refused.get_or_create(&ByReason { transport: Transport::http, reason: "too_large" }).inc();
+        let text = counters.render().unwrap();
+        assert!(text.contains("otelcol_receiver_accepted_spans_total{transport=\"grpc\"} 3"), "{text}");
+        assert!(text.contains("vectoros_refused_requests_total{transport=\"http\",reason=\"too_large\"} 1"), "{text}");
+    }
+}

@@ -1,1 +1,151 @@
-//! writer.
+//! The loop that owns a store connection: takes whatever is queued the moment it is free, commits it, then answers.
+//! No timer: while one transaction commits, the next batch gathers.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use chrono::Utc;
+
+use crate::assembly::LifeCycle;
+use crate::model::batch::{Batch, Rejection, Written};
+use crate::queue::{Answer, Job, Queue, WriteError};
+use crate::store::{Store, StoreError, StoreWriter};
+use crate::telemetry::Counters;
+
+/// Bounds of one transaction; `ingest.*` of the configuration.
+#[derive(Clone, Copy, Debug)]
+pub struct BatchBounds {
+    pub steps_max: usize,
+    pub bytes_max: u64,
+}
+
+/// Pauses between tries while the store is away, each twice the one before.
+const BACKOFF_FIRST: Duration = Duration::from_millis(20);
+const BACKOFF_MAX: Duration = Duration::from_millis(500);
+
+pub struct Writer {
+    pub queue: Arc<Queue>,
+    pub store: Arc<dyn Store>,
+    pub counters: Arc<Counters>,
+    pub life: LifeCycle,
+    pub bounds: BatchBounds,
+}
+
+impl Writer {
+    /// Runs until the queue is closed and empty. Every job that was taken is answered.
+    pub async fn run(self) {
+        let mut connection = None;
+        while let Some(jobs) = self.queue.take(self.bounds.steps_max, self.bounds.bytes_max).await {
+            self.commit(&mut connection, jobs).await;
+        }
+    }
+
+    /// Tries the same jobs again while the store is away and somebody still waits for them.
+    async fn commit(&self, connection: &mut Option<Box<dyn StoreWriter>>, jobs: Vec<Job>) {
+        let mut jobs = jobs;
+        let mut pause = BACKOFF_FIRST;
+        loop {
+            jobs = refuse_overdue(jobs, Instant::now());
+            if jobs.is_empty() {
+                return;
+            }
+            match self.attempt(connection, &jobs).await {
+                Ok(answers) => {
+                    for (job, answer) in jobs.into_iter().zip(answers) {
+                        // The sender may be gone; what it sent is stored all the same.
+                        let _ = job.reply.send(Ok(answer));
+                    }
+                    return;
+                }
+                Err(error) => {
+                    self.counters.commit_failures.inc();
+                    match &error {
+                        StoreError::Unavailable(_) => {
+                            tracing::warn!(%error, jobs = jobs.len(), "commit failed, trying again")
+                        }
+                        _ => {
+                            tracing::error!(%error, jobs = jobs.len(), "commit failed for a reason that no data explains")
+                        }
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(BACKOFF_MAX);
+                }
+            }
+        }
+    }
+
+    /// One transaction for all jobs; when the store refuses the data, smaller ones until the offender stands alone.
+    async fn attempt(
+        &self,
+        connection: &mut Option<Box<dyn StoreWriter>>,
+        jobs: &[Job],
+    ) -> Result<Vec<Answer>, StoreError> {
+        let writer = match connection {
+            Some(writer) => writer,
+            None => connection.insert(self.store.writer().await?),
+        };
+        let batches: Vec<&Batch> = jobs.iter().map(|job| &job.batch).collect();
+        match self.write(writer.as_mut(), &batches).await {
+            Err(StoreError::Data(error)) => {
+                tracing::warn!(%error, jobs = jobs.len(), "the store refused a batch for its data, looking for the offender");
+                let mut answers = Vec::with_capacity(jobs.len());
+                for job in jobs {
+                    answers.push(self.isolate(writer.as_mut(), &job.batch).await?);
+                }
+                Ok(answers)
+            }
+            done => Ok(done?.into_iter().map(|written| Answer { written, ..Answer::default() }).collect()),
+        }
+    }
+
+    /// Halves the steps of one request until only those that the store refuses are left out.
+    async fn isolate(&self, writer: &mut dyn StoreWriter, batch: &Batch) -> Result<Answer, StoreError> {
+        let mut answer = Answer::default();
+        let mut parts = vec![0..batch.steps.len()];
+        while let Some(part) = parts.pop() {
+            let piece = Batch { steps: batch.steps[part.clone()].to_vec(), ..batch.clone_without_steps() };
+            match self.write(writer, &[&piece]).await {
+                Ok(written) => add(&mut answer.written, written.first().copied().unwrap_or_default()),
+                Err(StoreError::Data(_)) if part.len() > 1 => {
+                    let middle = part.start + part.len() / 2;
+                    parts.extend([middle..part.end, part.start..middle]);
+                }
+                Err(StoreError::Data(error)) => {
+                    tracing::warn!(%error, "a step was refused by the store");
+                    let id = batch.steps.get(part.start).map_or("of the run itself", |step| step.id.as_str());
+                    answer.rejections.add(|| Rejection {
+                        place: format!("step {id}"),
+                        reason: "the database cannot hold a value of it".into(),
+                    });
+                }
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(answer)
+    }
+
+    async fn write(&self, writer: &mut dyn StoreWriter, batches: &[&Batch]) -> Result<Vec<Written>, StoreError> {
+        let started = Instant::now();
+        let written = writer.write(batches, &self.life, Utc::now()).await?;
+        self.counters.commits.inc();
+        self.counters.commit_seconds.observe(started.elapsed().as_secs_f64());
+        self.counters.inserted.inc_by(written.iter().map(|w| w.inserted).sum());
+        self.counters.duplicates.inc_by(written.iter().map(|w| w.duplicates).sum());
+        Ok(written)
+    }
+}
+
+fn add(sum: &mut Written, part: Written) {
+    sum.inserted += part.inserted;
+    sum.duplicates += part.duplicates;
+    sum.native = sum.native.or(part.native);
+}
+
+/// Answers the jobs that nobody waits for any more and keeps the rest.
+fn refuse_overdue(jobs: Vec<Job>, now: Instant) -> Vec<Job> {
+    let (waiting, overdue): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| now < job.deadline);
+    for job in overdue {
+        let _ = job.reply.send(Err(WriteError::Unavailable));
+    }
+    waiting
+}

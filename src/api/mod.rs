@@ -1,1 +1,43 @@
-//! api.
+//! What goes out: the query API, health and metrics. Everything but health needs a key and stays in its project.
+
+mod health;
+mod runs;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use axum::Router;
+use axum::routing::get;
+
+use crate::pipeline::Pipeline;
+use crate::store::Store;
+use crate::view::Reader;
+
+pub struct Api {
+    pipeline: Arc<Pipeline>,
+    store: Arc<dyn Store>,
+    reader: Arc<Reader>,
+    /// Why data is not taken; empty when nothing is known to be wrong.
+    blame: Mutex<String>,
+}
+
+impl Api {
+    pub fn new(pipeline: Arc<Pipeline>, store: Arc<dyn Store>, reader: Arc<Reader>) -> Api {
+        Api { pipeline, store, reader, blame: Mutex::new("the database was not reached yet".into()) }
+    }
+
+    /// Sets what `/readyz` answers while data is not taken.
+    pub fn blame(&self, why: String) {
+        *self.blame.lock().unwrap_or_else(PoisonError::into_inner) = why;
+    }
+}
+
+pub fn router(api: Arc<Api>) -> Router {
+    Router::new()
+        .route("/runs", get(runs::list))
+        .route("/runs/", get(runs::list))
+        .route("/runs/{run_id}", get(runs::show))
+        .route("/healthz", get(health::alive))
+        .route("/readyz", get(health::ready))
+        .route("/metrics", get(health::metrics))
+        .with_state(api)
+}

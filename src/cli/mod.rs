@@ -1,1 +1,79 @@
-//! cli.
+//! The command line: `vectoros [serve]`, `keys …`, `migrate`, `check`.
+
+mod serve;
+mod keys;
+mod check;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{Config, ConfigError, Flags};
+
+/// Exit code of wrong usage or configuration; clap uses the same.
+const EXIT_USAGE: u8 = 2;
+
+/// OpenTelemetry-compatible trace collector for agent runs.
+#[derive(Parser)]
+#[command(name = "vectoros", version, about)]
+struct Cli {
+    /// A TOML file with settings; `VECTOROS_CONFIG` does the same
+    #[arg(long, global = true, env = "VECTOROS_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    flags: Flags,
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run the collector (what happens without a command, too)
+    Serve,
+    /// Create, list and revoke API keys
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Bring the schema of the database up to date
+    Migrate,
+    /// Check the configuration and the database and say what is wrong
+    Check,
+}
+
+/// Runs the program: 0 fine, 1 failed, 2 wrong usage or configuration.
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let config = match Config::load(cli.config.as_deref(), &cli.flags) {
+        Ok(config) => config,
+        Err(error) => return usage(&error),
+    };
+    let runtime = match tokio::runtime::Runtime::new() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed(&anyhow::Error::new(error).context("the runtime cannot start")),
+    };
+    let done = runtime.block_on(async {
+        match cli.command.unwrap_or(Command::Serve) {
+            Command::Serve => serve::run(config).await,
+            Command::Keys(command) => keys::run(&config, command).await,
+            Command::Migrate => check::migrate(&config).await,
+            Command::Check => check::run(&config).await,
+        }
+    });
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast_ref::<ConfigError>() {
+            Some(error) => usage(error),
+            None => failed(&error),
+        },
+    }
+}
+
+fn usage(error: &ConfigError) -> ExitCode {
+    eprintln!("vectoros: {error}");
+    ExitCode::from(EXIT_USAGE)
+}
+
+fn failed(error: &anyhow::Error) -> ExitCode {
+    eprintln!("vectoros: {error:#}");
+    ExitCode::FAILURE
+}

@@ -18,6 +18,13 @@ pub struct Batch {
     pub native: Option<Native>,
 }
 
+impl Batch {
+    /// The same request with its steps left out.
+    pub fn clone_without_steps(&self) -> Batch {
+        Batch { steps: Vec::new(), origins: self.origins.clone(), native: self.native.clone(), ..*self }
+    }
+}
+
 /// Resource and scope as stored: `id` is the hash of `body`, a JSON object as text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OriginRow {
@@ -64,4 +71,67 @@ pub struct Rejection {
     pub place: String,
     /// What is wrong and what to do; holds nothing of the payload.
     pub reason: String,
+}
+
+/// The items of one request that were not taken: all counted, the first few told. A hostile request of millions of
+/// bad items costs five strings.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Rejections {
+    pub count: u64,
+    pub first: Vec<Rejection>,
+}
+
+impl Rejections {
+    /// How many rejections are kept with their place and reason.
+    pub const EXAMPLES_MAX: usize = 5;
+
+    /// Counts one more; `example` runs only while there is room for it.
+    pub fn add(&mut self, example: impl FnOnce() -> Rejection) {
+        self.count += 1;
+        if self.first.len() < Self::EXAMPLES_MAX {
+            self.first.push(example());
+        }
+    }
+
+    /// Counts those of a later stage too.
+    pub fn append(&mut self, later: Rejections) {
+        self.count += later.count;
+        let room = Self::EXAMPLES_MAX.saturating_sub(self.first.len());
+        self.first.extend(later.first.into_iter().take(room));
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn example(n: usize) -> Rejection {
+        Rejection { place: format!("spans[{n}]"), reason: "bad".into() }
+    }
+
+    #[test]
+    fn all_are_counted_and_the_first_five_told() {
+        let mut rejections = Rejections::default();
+        assert!(rejections.is_empty());
+        for n in 0..1000 {
+            rejections.add(|| {
+                assert!(n < Rejections::EXAMPLES_MAX, "no string is built beyond the bound");
+                example(n)
+            });
+        }
+        assert_eq!((rejections.count, rejections.first.len()), (1000, 5));
+    }
+
+    #[test]
+    fn appending_keeps_the_order_and_the_bound() {
+        let mut early = Rejections { count: 4, first: (0..4).map(example).collect() };
+        early.append(Rejections { count: 7, first: (10..15).map(example).collect() });
+        assert_eq!(early.count, 11);
+        assert_eq!(early.first.len(), Rejections::EXAMPLES_MAX);
+        assert_eq!(early.first[4], example(10));
+    }
 }

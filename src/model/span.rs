@@ -7,7 +7,7 @@ use crate::model::value::AnyValue;
 pub type Attributes = Vec<(String, AnyValue)>;
 
 /// The value of `key`, by binary search.
-pub fn get<'a>(attributes: &'a Attributes, key: &str) -> Option<&'a AnyValue> {
+pub fn get<'a>(attributes: &'a [(String, AnyValue)], key: &str) -> Option<&'a AnyValue> {
     attributes.binary_search_by(|(k, _)| k.as_str().cmp(key)).ok().map(|i| &attributes[i].1)
 }
 
@@ -36,7 +36,10 @@ pub struct Span {
     pub status: Status,
     /// Fields of the protobuf message that no known version of it has, as received.
     pub unknown_fields: Vec<u8>,
-    /// What had to be mended to keep the span: `parent_id_length`, `self_parent`, `link_dropped`, `invalid_utf8`, …
+    /// What had to be mended to keep the span, in itself or in its resource and scope. Each at most once of
+    /// `parent_id_length`, `self_parent`, `link_dropped`, `invalid_utf8` (U+FFFD stands in a text), `too_deep`,
+    /// `duplicate_key` (an earlier value was dropped in an event, link, resource or scope) and `string_index`
+    /// (an index into a table that traces do not have; read as no value).
     pub repairs: Vec<&'static str>,
 }
 

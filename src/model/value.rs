@@ -7,6 +7,10 @@ use serde_json::{Map, Number, Value};
 /// The largest integer that a JSON reader built on doubles still gets right: 2^53 - 1.
 const INT_PLAIN_MAX: u64 = (1 << 53) - 1;
 
+/// JSON levels of the stored form of one value that every reader can follow: serde_json stops at 128, and the value
+/// stands some levels deep in its document.
+pub const STORED_LEVELS_MAX: usize = 100;
+
 /// A value of an attribute. `Null` is an AnyValue without a value: legal, and not the same as an absent attribute.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub enum AnyValue {
@@ -29,9 +33,23 @@ impl AnyValue {
         }
     }
 
-    /// The JSON value without loss, see [`Serialize`] below for the tagged forms.
+    /// The stored form, see the tags at `Serialize` below. Nothing is lost but the order of the keys of a list.
     pub fn to_json(&self) -> Value {
+        // Cannot fail: every key is a string, and no value brings an error of its own.
         serde_json::to_value(self).unwrap_or_default()
+    }
+
+    /// JSON levels of the stored form: 0 for a scalar, 1 for an array of scalars. A tagged list takes three.
+    pub fn stored_levels(&self) -> usize {
+        let deepest = |levels: &mut dyn Iterator<Item = usize>| levels.max().unwrap_or(0);
+        match self {
+            AnyValue::Array(items) => 1 + deepest(&mut items.iter().map(AnyValue::stored_levels)),
+            AnyValue::Kvlist(pairs) => {
+                let own = if needs_tag(pairs) { 3 } else { 1 };
+                own + deepest(&mut pairs.iter().map(|(_, value)| value.stored_levels()))
+            }
+            _ => 0,
+        }
     }
 
     /// The JSON value as a person would write it: no tags, large integers as numbers, bytes as base64 text.
@@ -40,7 +58,7 @@ impl AnyValue {
             AnyValue::Null => Value::Null,
             AnyValue::Bool(b) => Value::Bool(*b),
             AnyValue::Int(n) => Value::from(*n),
-            AnyValue::Double(d) => Number::from_f64(*d).map_or_else(|| Value::from(d.to_string()), Value::Number),
+            AnyValue::Double(d) => Number::from_f64(*d).map_or_else(|| Value::from(double_text(*d)), Value::Number),
             AnyValue::Str(s) => Value::from(s.as_str()),
             AnyValue::Bytes(b) => Value::from(BASE64_STANDARD.encode(b)),
             AnyValue::Array(items) => Value::Array(items.iter().map(AnyValue::to_plain_json).collect()),
@@ -97,9 +115,10 @@ fn pair_from_json(pair: &Value) -> Option<(String, AnyValue)> {
     Some((key, AnyValue::from_json(value.clone())))
 }
 
-/// The stored form (mapping.md §9): JSON as it stands where JSON can say it, else an object with one tag:
-/// `$int` beyond ±(2^53 - 1), `$double` where a jsonb number would lose the value or its type, `$bytes`,
-/// `$text` for a string with U+0000, `$kvlist` for keys that are repeated, tagged or hold U+0000.
+/// The stored form: JSON as it stands where JSON can say it, else an object with one tag:
+/// `$int` beyond ±(2^53 - 1), `$double` where a jsonb number would lose the value or its type, `$bytes` in base64,
+/// `$text` (base64 of UTF-8) for a string with U+0000, `$kvlist` (`[[key, value], …]`) for keys that are repeated,
+/// start with `$` or hold U+0000.
 impl Serialize for AnyValue {
     fn serialize<S: Serializer>(&self, out: S) -> Result<S::Ok, S::Error> {
         match self {
@@ -108,7 +127,7 @@ impl Serialize for AnyValue {
             AnyValue::Int(n) if n.unsigned_abs() <= INT_PLAIN_MAX => out.serialize_i64(*n),
             AnyValue::Int(n) => tag(out, "$int", &n.to_string()),
             AnyValue::Double(d) if is_plain_double(*d) => out.serialize_f64(*d),
-            AnyValue::Double(d) => tag(out, "$double", &d.to_string()),
+            AnyValue::Double(d) => tag(out, "$double", &double_text(*d)),
             AnyValue::Str(s) if s.contains('\0') => tag(out, "$text", &BASE64_STANDARD.encode(s)),
             AnyValue::Str(s) => out.serialize_str(s),
             AnyValue::Bytes(b) => tag(out, "$bytes", &BASE64_STANDARD.encode(b)),
@@ -126,7 +145,7 @@ impl Serialize for AnyValue {
 
 /// Attributes as a JSON object, in the given order; `$kvlist` where an object could not hold the keys.
 pub fn serialize_pairs<S: Serializer>(pairs: &[(String, AnyValue)], out: S) -> Result<S::Ok, S::Error> {
-    if pairs.iter().any(|(k, _)| k.starts_with('$') || k.contains('\0')) || has_duplicates(pairs) {
+    if needs_tag(pairs) {
         let list: Vec<(AnyValue, &AnyValue)> = pairs.iter().map(|(k, v)| (AnyValue::Str(k.clone()), v)).collect();
         let mut map = out.serialize_map(Some(1))?;
         map.serialize_entry("$kvlist", &list)?;
@@ -137,6 +156,11 @@ pub fn serialize_pairs<S: Serializer>(pairs: &[(String, AnyValue)], out: S) -> R
         map.serialize_entry(key, value)?;
     }
     map.end()
+}
+
+/// Whether a plain object could not hold these keys, or not be told from a tag.
+fn needs_tag(pairs: &[(String, AnyValue)]) -> bool {
+    pairs.iter().any(|(k, _)| k.starts_with('$') || k.contains('\0')) || has_duplicates(pairs)
 }
 
 fn has_duplicates(pairs: &[(String, AnyValue)]) -> bool {
@@ -153,8 +177,168 @@ fn is_plain_double(d: f64) -> bool {
     d.is_finite() && (d == 0.0 && d.is_sign_positive() || (1e-5..1e15).contains(&d.abs()))
 }
 
+/// The shortest text that reads back equal, with the names that OTLP/JSON has for what is no number.
+fn double_text(d: f64) -> String {
+    match d {
+        f64::INFINITY => "Infinity".to_owned(),
+        f64::NEG_INFINITY => "-Infinity".to_owned(),
+        _ => format!("{d:e}"),
+    }
+}
+
 fn tag<S: Serializer>(out: S, name: &'static str, value: &str) -> Result<S::Ok, S::Error> {
     let mut map = out.serialize_map(Some(1))?;
     map.serialize_entry(name, value)?;
     map.end()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::collection::vec;
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    fn text(s: &str) -> AnyValue {
+        AnyValue::Str(s.to_owned())
+    }
+
+    fn list(pairs: &[(&str, AnyValue)]) -> AnyValue {
+        AnyValue::Kvlist(pairs.iter().map(|(k, v)| ((*k).to_owned(), v.clone())).collect())
+    }
+
+    /// The stored form of `value`, which must read back equal.
+    fn check(value: AnyValue, stored: Value) {
+        assert_eq!(value.to_json(), stored);
+        let back = AnyValue::from_json(serde_json::from_str(&stored.to_string()).unwrap());
+        assert_eq!(format!("{back:?}"), format!("{value:?}"));
+    }
+
+    #[test]
+    fn plain_json_stays_plain() {
+        check(AnyValue::Null, json!(null));
+        check(AnyValue::Bool(true), json!(true));
+        check(AnyValue::Int(-5), json!(-5));
+        check(AnyValue::Double(1.0), json!(1.0));
+        check(text(""), json!(""));
+        check(AnyValue::Array(vec![]), json!([]));
+        check(list(&[]), json!({}));
+        check(list(&[("a", AnyValue::Null), ("b", text("$int"))]), json!({"a": null, "b": "$int"}));
+    }
+
+    #[test]
+    fn integers_are_tagged_beyond_what_a_double_holds() {
+        check(AnyValue::Int((1 << 53) - 1), json!(9007199254740991_i64));
+        check(AnyValue::Int(1 << 53), json!({"$int": "9007199254740992"}));
+        check(AnyValue::Int(1 - (1 << 53)), json!(-9007199254740991_i64));
+        check(AnyValue::Int(i64::MIN), json!({"$int": "-9223372036854775808"}));
+    }
+
+    #[test]
+    fn doubles_are_tagged_where_a_jsonb_number_changes() {
+        check(AnyValue::Double(f64::NAN), json!({"$double": "NaN"}));
+        check(AnyValue::Double(f64::NEG_INFINITY), json!({"$double": "-Infinity"}));
+        check(AnyValue::Double(-0.0), json!({"$double": "-0e0"}));
+        check(AnyValue::Double(f64::MAX), json!({"$double": "1.7976931348623157e308"}));
+        check(AnyValue::Double(1e15), json!({"$double": "1e15"}));
+        check(AnyValue::Double(999999999999999.9), json!(999999999999999.9));
+        check(AnyValue::Double(1e-5), json!(1e-5));
+        check(AnyValue::Double(9e-6), json!({"$double": "9e-6"}));
+    }
+
+    #[test]
+    fn what_jsonb_cannot_hold_is_base64() {
+        check(AnyValue::Bytes(vec![0, 255]), json!({"$bytes": "AP8="}));
+        check(text("a\0"), json!({"$text": "YQA="}));
+    }
+
+    #[test]
+    fn keys_that_an_object_cannot_hold_become_pairs() {
+        check(list(&[("a", AnyValue::Int(1)), ("a", AnyValue::Int(2))]), json!({"$kvlist": [["a", 1], ["a", 2]]}));
+        check(list(&[("$int", text("5"))]), json!({"$kvlist": [["$int", "5"]]}));
+        check(list(&[("\0", AnyValue::Null)]), json!({"$kvlist": [[{"$text": "AA=="}, null]]}));
+    }
+
+    #[test]
+    fn a_tag_that_makes_no_sense_is_an_ordinary_key() {
+        let check = |stored: Value| {
+            let AnyValue::Kvlist(pairs) = AnyValue::from_json(stored.clone()) else { panic!("{stored} was a tag") };
+            assert_eq!(pairs.len(), 1);
+        };
+        check(json!({"$int": "many"}));
+        check(json!({"$int": 5}));
+        check(json!({"$bytes": "*"}));
+        check(json!({"$text": "/w=="}));
+        check(json!({"$kvlist": [["a"]]}));
+        check(json!({"$other": 1}));
+    }
+
+    #[test]
+    fn plain_json_is_for_people() {
+        let value = AnyValue::Array(vec![AnyValue::Int(i64::MAX), AnyValue::Double(f64::INFINITY), text("a\0")]);
+        assert_eq!(value.to_plain_json(), json!([i64::MAX, "Infinity", "a\0"]));
+        assert_eq!(list(&[("$int", AnyValue::Bytes(vec![1]))]).to_plain_json(), json!({"$int": "AQ=="}));
+    }
+
+    #[test]
+    fn levels_are_those_of_the_stored_form() {
+        fn levels(json: &Value) -> usize {
+            match json {
+                Value::Array(items) => 1 + items.iter().map(levels).max().unwrap_or(0),
+                Value::Object(map) => 1 + map.values().map(levels).max().unwrap_or(0),
+                _ => 0,
+            }
+        }
+        let plain = AnyValue::Array(vec![list(&[("a", AnyValue::Array(vec![]))])]);
+        assert_eq!((plain.stored_levels(), levels(&plain.to_json())), (3, 3));
+        let tagged = list(&[("$a", list(&[("b", AnyValue::Int(1)), ("b", AnyValue::Null)]))]);
+        assert_eq!((tagged.stored_levels(), levels(&tagged.to_json())), (6, 6));
+    }
+
+    fn key() -> impl Strategy<Value = String> {
+        prop_oneof!["[ab]", Just("$int".to_owned()), Just("$kvlist".to_owned()), Just("\0".to_owned()), any::<String>()]
+    }
+
+    fn any_value() -> impl Strategy<Value = AnyValue> {
+        let leaf = prop_oneof![
+            Just(AnyValue::Null),
+            any::<bool>().prop_map(AnyValue::Bool),
+            any::<i64>().prop_map(AnyValue::Int),
+            (-9_i64..9).prop_map(AnyValue::Int),
+            any::<u64>().prop_map(|bits| AnyValue::Double(f64::from_bits(bits))),
+            (-1e16..1e16).prop_map(AnyValue::Double),
+            any::<String>().prop_map(AnyValue::Str),
+            any::<Vec<u8>>().prop_map(AnyValue::Bytes),
+        ];
+        leaf.prop_recursive(5, 30, 4, |inner| {
+            prop_oneof![
+                vec(inner.clone(), 0..4).prop_map(AnyValue::Array),
+                vec((key(), inner), 0..4).prop_map(AnyValue::Kvlist),
+            ]
+        })
+    }
+
+    /// With the keys of every list in order: what a JSON object does not keep.
+    fn in_order(value: AnyValue) -> AnyValue {
+        match value {
+            AnyValue::Array(items) => AnyValue::Array(items.into_iter().map(in_order).collect()),
+            AnyValue::Kvlist(pairs) => {
+                let mut pairs: Vec<_> = pairs.into_iter().map(|(k, v)| (k, in_order(v))).collect();
+                pairs.sort_by(|(a, _), (b, _)| a.cmp(b));
+                AnyValue::Kvlist(pairs)
+            }
+            other => other,
+        }
+    }
+
+    proptest! {
+        /// Compared as text: NaN is not equal to itself, and -0.0 is equal to 0.0.
+        #[test]
+        fn nothing_is_lost_by_storing(value in any_value()) {
+            let stored = serde_json::to_string(&value).unwrap();
+            prop_assert!(!stored.contains("\\u0000"), "jsonb refuses it: {}", stored);
+            let back = AnyValue::from_json(serde_json::from_str(&stored).unwrap());
+            prop_assert_eq!(format!("{:?}", in_order(back)), format!("{:?}", in_order(value)));
+        }
+    }
 }

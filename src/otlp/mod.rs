@@ -1,19 +1,29 @@
 //! OTLP trace requests, both encodings, decoded span by span: a bad span costs itself and nothing else.
+//!
+//! `protobuf` and `json` know how a request is written; `intake` counts and bounds what is built from it; `rules`
+//! says what a span must have and how it is mended, so that both encodings of a request give equal values.
 
+mod fault;
+mod intake;
+mod rules;
+mod wire;
 pub mod protobuf;
 pub mod json;
+#[cfg(test)]
+mod tests;
 
-use crate::model::batch::Rejection;
+use crate::model::batch::Rejections;
 use crate::model::span::{Origin, Span};
 
-/// An `ExportTraceServiceRequest` after decoding. `spans.len() + rejections.len()` is the number that was sent.
+/// An `ExportTraceServiceRequest` after decoding. The spans of all groups and `rejections.count` make the number that
+/// was sent.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct TraceRequest {
     pub groups: Vec<SpanGroup>,
-    pub rejections: Vec<Rejection>,
+    pub rejections: Rejections,
 }
 
-/// The spans of one resource and scope, in the order they were sent.
+/// The spans of one resource and scope, in the order they were sent. Never without spans.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SpanGroup {
     pub origin: Origin,
@@ -25,9 +35,10 @@ pub struct SpanGroup {
 pub struct DecodeLimits {
     /// More spans than this in one request: the ones after it are rejected, each counted.
     pub spans_max: usize,
-    /// Attributes, events and links of one span together; a span beyond it is rejected.
+    /// Attributes (those of events and links too), events and links of one span together; a span beyond it is
+    /// rejected.
     pub span_items_max: usize,
-    /// Nesting of an AnyValue; deeper values are replaced by a marker string.
+    /// Arrays and key-value lists inside each other in one attribute; deeper ones are replaced by a marker string.
     pub depth_max: usize,
 }
 

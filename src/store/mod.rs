@@ -8,8 +8,23 @@ use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::migrate::MigrateError;
+use std::collections::HashMap;
+use std::sync::Arc;
 use uuid::Uuid;
+
+mod columns;
+mod error;
+mod plan;
+mod postgres;
+mod queries;
+mod rows;
+mod sqlite;
+mod storable;
+mod sweep;
+mod tables;
+mod write;
 
 /// What the caller does next.
 #[derive(Debug, thiserror::Error)]
@@ -23,6 +38,36 @@ pub enum StoreError {
     /// Our statement or our schema is wrong: loud, and nothing is blamed on the data.
     #[error("store and program disagree: {0}")]
     Broken(#[source] sqlx::Error),
+}
+
+/// What a deployment may set about the store.
+#[derive(Clone, Copy, Debug)]
+pub struct Tuning {
+    /// A run with more stored steps than this is assembled by the sweeper, once for a burst of writes, and not by each
+    /// write: a trace of 100,000 spans that comes in 200 requests must not be read 200 times.
+    pub inline_steps_max: u32,
+    /// Connections for reads and key look-ups.
+    pub readers_max: u32,
+}
+
+impl Default for Tuning {
+    fn default() -> Tuning {
+        Tuning { inline_steps_max: 256, readers_max: 8 }
+    }
+}
+
+/// The store at `url`: `sqlite://path` or `postgres://user@host/database`. A SQLite file is created if it is missing;
+/// a Postgres server may be away and is looked for on first use.
+pub async fn open(url: &str, tuning: Tuning) -> anyhow::Result<Arc<dyn Store>> {
+    match url.split_once("://") {
+        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, tuning).await?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::open(url, tuning)?)),
+        // What stands behind the scheme may hold a password.
+        Some((scheme, _)) => {
+            anyhow::bail!("no database of the kind {scheme:?}: the URL must begin with sqlite:// or postgres://")
+        }
+        None => anyhow::bail!("the database URL must begin with sqlite:// or postgres://"),
+    }
 }
 
 /// A run as read back: its row, every step, and the bodies of the origins they refer to.
@@ -49,6 +94,10 @@ pub struct NewKey {
 pub trait Store: Send + Sync {
     /// Applies what is missing of the schema and makes partitions ahead of time. Safe beside other replicas.
     async fn migrate(&self) -> anyhow::Result<()>;
+    /// Makes the day partitions around `today` that are missing; to be called every few hours. Nothing to do on SQLite.
+    async fn make_partitions(&self, _today: NaiveDate) -> Result<(), StoreError> {
+        Ok(())
+    }
     /// Can the store commit now?
     async fn ping(&self) -> Result<(), StoreError>;
     /// A connection that one writer task owns.
@@ -74,8 +123,31 @@ pub trait StoreWriter: Send {
     /// Writes all batches in one transaction. Running the same batches again changes nothing.
     async fn write(
         &mut self,
-        batches: &[Batch],
+        batches: &[&Batch],
         life: &LifeCycle,
         now: DateTime<Utc>,
     ) -> Result<Vec<Written>, StoreError>;
+}
+
+/// A database that is away is told apart from a schema that does not fit: the first is worth waiting for.
+fn migration_error(error: MigrateError) -> anyhow::Error {
+    match error {
+        MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => StoreError::from(error).into(),
+        other => anyhow::Error::new(other).context("the schema of the database is not this program's"),
+    }
+}
+
+/// The origins that steps refer to, each once.
+fn origins_of(steps: &[Step]) -> Vec<Uuid> {
+    let mut ids: Vec<Uuid> = steps.iter().filter_map(|step| step.origin).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    ids
+}
+
+/// Versions of one step that lie on different days are one step to a reader.
+fn stored_run(run: Run, steps: Vec<Step>, origins: Vec<(Uuid, String)>) -> StoredRun {
+    let bodies: HashMap<Uuid, &str> = origins.iter().map(|(id, body)| (*id, body.as_str())).collect();
+    let steps = rows::one_per_id(steps, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
+    StoredRun { run, steps, origins }
 }

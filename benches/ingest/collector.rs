@@ -1,0 +1,125 @@
+//! The release binary as a child process, and what Linux tells about it.
+
+use std::net::TcpListener;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use tokio::process::{Child, Command};
+
+const BINARY: &str = env!("CARGO_BIN_EXE_vectoros");
+const READY_DEADLINE: Duration = Duration::from_secs(30);
+
+pub struct Collector {
+    child: Child,
+    pub http_port: u16,
+    pub grpc_port: u16,
+    pub key: String,
+}
+
+impl Collector {
+    /// Prepares the database, makes a key without limits, starts the collector on free ports and waits until it is ready.
+    pub async fn start(database_url: &str, directory: &Path) -> anyhow::Result<Collector> {
+        migrate(database_url, directory).await?;
+        let unlimited = "requests=unlimited,steps=unlimited,bytes=unlimited";
+        let created =
+            run(database_url, directory, &["keys", "create", "--project", "bench", "--quota", unlimited, "--json"])
+                .await?;
+        let created: serde_json::Value = serde_json::from_str(&created).context("what `keys create --json` printed")?;
+        let key = created["key"].as_str().context("`keys create --json` printed no key")?.to_owned();
+
+        let (http_port, grpc_port) = (free_port()?, free_port()?);
+        let child = command(database_url, directory)
+            .arg("serve")
+            .env("VECTOROS_SERVER__HTTP", format!("127.0.0.1:{http_port}"))
+            .env("VECTOROS_SERVER__GRPC", format!("127.0.0.1:{grpc_port}"))
+            .env("VECTOROS_LOG__LEVEL", "warn")
+            .stdout(Stdio::null())
+            .spawn()
+            .context("starting the collector")?;
+        let mut collector = Collector { child, http_port, grpc_port, key };
+        collector.wait_until_ready().await?;
+        Ok(collector)
+    }
+
+    async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
+        let url = format!("http://127.0.0.1:{}/readyz", self.http_port);
+        let deadline = Instant::now() + READY_DEADLINE;
+        loop {
+            let seen = match reqwest::get(&url).await {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) => format!("{} {}", answer.status(), answer.text().await.unwrap_or_default()),
+                Err(error) => error.to_string(),
+            };
+            if let Some(status) = self.child.try_wait()? {
+                bail!("the collector stopped at start: {status}");
+            }
+            if Instant::now() > deadline {
+                bail!("the collector is not ready after {READY_DEADLINE:?}; last seen: {seen}");
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// CPU time of all its threads so far, user and system.
+    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
+        // USER_HZ, the unit of /proc/PID/stat, is 100 on every Linux architecture that Rust supports.
+        const TICKS_PER_SECOND: f64 = 100.0;
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
+        // The second field, the name in parentheses, may hold spaces; utime and stime are fields 14 and 15.
+        let after_name = stat.rsplit_once(')').context("no name in /proc/PID/stat")?.1;
+        let ticks = |field: usize| -> anyhow::Result<f64> {
+            let word = after_name.split_whitespace().nth(field - 3).context("/proc/PID/stat is short")?;
+            Ok(word.parse()?)
+        };
+        Ok((ticks(14)? + ticks(15)?) / TICKS_PER_SECOND)
+    }
+
+    /// The most memory it ever had resident.
+    pub fn peak_rss_mib(&self) -> anyhow::Result<f64> {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
+        let line = status.lines().find(|line| line.starts_with("VmHWM:")).context("no VmHWM in /proc/PID/status")?;
+        let kib: f64 = line.split_whitespace().nth(1).context("VmHWM without a number")?.parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    fn pid(&self) -> anyhow::Result<u32> {
+        self.child.id().context("the collector has stopped")
+    }
+
+    /// Kills it: what it has acknowledged is in the database already.
+    pub async fn stop(mut self) -> anyhow::Result<()> {
+        Ok(self.child.kill().await?)
+    }
+}
+
+/// Applies the schema to an empty database.
+pub async fn migrate(database_url: &str, directory: &Path) -> anyhow::Result<()> {
+    run(database_url, directory, &["migrate"]).await.map(|_| ())
+}
+
+async fn run(database_url: &str, directory: &Path, arguments: &[&str]) -> anyhow::Result<String> {
+    let output = command(database_url, directory).args(arguments).output().await?;
+    if !output.status.success() {
+        bail!("vectoros {} failed: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(String::from_utf8(output.stdout)?)
+}
+
+/// Settings of the caller's own environment must not change what is measured.
+fn command(database_url: &str, directory: &Path) -> Command {
+    let mut command = Command::new(BINARY);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("VECTOROS_") || name == "API_KEY" {
+            command.env_remove(name);
+        }
+    }
+    command.env("DATABASE_URL", database_url).current_dir(directory).kill_on_drop(true);
+    command
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> std::io::Result<u16> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}

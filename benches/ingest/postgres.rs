@@ -1,0 +1,129 @@
+//! Postgres: a fresh database for each measurement, what it holds afterwards, and the floor under it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, ensure};
+use bytes::{Buf, Bytes, BytesMut};
+use futures_util::TryStreamExt;
+use sqlx::postgres::{PgConnectOptions, PgConnection};
+use sqlx::{ConnectOptions, Connection, Executor};
+
+use crate::{FLOOR_ROWS_MAX, ROWS_PER_TRANSACTION, Stored};
+
+const FLOOR_CONNECTIONS: usize = 2;
+
+/// A cluster on which databases may be created and dropped.
+pub struct Postgres {
+    options: PgConnectOptions,
+}
+
+impl Postgres {
+    pub fn at(url: &str) -> anyhow::Result<Postgres> {
+        Ok(Postgres { options: url.parse().context("VECTOROS_BENCH_POSTGRES is no Postgres URL")? })
+    }
+
+    /// An empty database of that name, in place of an older one. Its URL.
+    pub async fn fresh_database(&self, name: &str) -> anyhow::Result<String> {
+        let mut connection = self.options.connect().await?;
+        for statement in [format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), format!("CREATE DATABASE {name}")] {
+            connection.execute(sqlx::AssertSqlSafe(statement)).await?;
+        }
+        Ok(self.options.clone().database(name).to_url_lossy().to_string())
+    }
+
+    pub async fn drop_database(&self, name: &str) -> anyhow::Result<()> {
+        let mut connection = self.options.connect().await?;
+        connection.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await?;
+        Ok(())
+    }
+
+    pub async fn stored(&self, name: &str) -> anyhow::Result<Stored> {
+        let mut connection = self.connect(name).await?;
+        let sql = "SELECT count(*), count(DISTINCT (run_id, step_id)) FROM steps";
+        let (rows, distinct): (i64, i64) = sqlx::query_as(sql).fetch_one(&mut connection).await?;
+        Ok(Stored { rows: rows as u64, distinct: distinct as u64 })
+    }
+
+    /// Rows a second that two connections reach who COPY the steps of database `from` into the empty one `to`, which
+    /// has the same tables, partitions and indexes, over and over for at least `measured`.
+    pub async fn copy_floor(&self, from: &str, to: &str, measured: Duration) -> anyhow::Result<f64> {
+        let chunks = Arc::new(self.read_chunks(from).await?);
+        let (mut rows, mut spent) = (0, Duration::ZERO);
+        while spent < measured {
+            let mut admin = self.connect(to).await?;
+            // Each round starts alike: no rows, and no checkpoint left over from the round before.
+            admin.execute("TRUNCATE steps").await?;
+            admin.execute("CHECKPOINT").await?;
+            let mut connections = Vec::new();
+            for _ in 0..FLOOR_CONNECTIONS {
+                connections.push(self.connect(to).await?);
+            }
+            let begin = Instant::now();
+            let copies: Vec<_> = connections
+                .into_iter()
+                .enumerate()
+                .map(|(first, connection)| tokio::spawn(copy_in(connection, chunks.clone(), first)))
+                .collect();
+            for copy in copies {
+                rows += copy.await??;
+            }
+            spent += begin.elapsed();
+        }
+        Ok(rows as f64 / spent.as_secs_f64())
+    }
+
+    /// The rows of the table in binary COPY format, one complete stream for each transaction.
+    async fn read_chunks(&self, database: &str) -> anyhow::Result<Vec<Bytes>> {
+        let mut connection = self.connect(database).await?;
+        let sql = format!("COPY (SELECT * FROM steps LIMIT {FLOOR_ROWS_MAX}) TO STDOUT (FORMAT binary)");
+        let mut stream = connection.copy_out_raw(&sql).await?;
+        let mut bytes = BytesMut::new();
+        while let Some(part) = stream.try_next().await? {
+            bytes.extend_from_slice(&part);
+        }
+        split(bytes.freeze())
+    }
+
+    async fn connect(&self, database: &str) -> anyhow::Result<PgConnection> {
+        Ok(PgConnection::connect_with(&self.options.clone().database(database)).await?)
+    }
+}
+
+/// Every chunk of which the number is `first` modulo the number of connections, a transaction each. How many rows.
+async fn copy_in(mut connection: PgConnection, chunks: Arc<Vec<Bytes>>, first: usize) -> anyhow::Result<u64> {
+    let mut rows = 0;
+    for chunk in chunks.iter().skip(first).step_by(FLOOR_CONNECTIONS) {
+        let mut copy = connection.copy_in_raw("COPY steps FROM STDIN (FORMAT binary)").await?;
+        copy.send(chunk.clone()).await?;
+        rows += copy.finish().await?;
+    }
+    Ok(rows)
+}
+
+/// Takes a binary COPY stream apart: a header of 19 bytes and more, tuples of length-prefixed fields, a trailer of -1.
+fn split(stream: Bytes) -> anyhow::Result<Vec<Bytes>> {
+    const FIXED_HEADER: usize = 19;
+    ensure!(stream.len() > FIXED_HEADER && stream.starts_with(b"PGCOPY\n\xff\r\n\0"), "no binary COPY stream");
+    let extension = (&stream[FIXED_HEADER - 4..FIXED_HEADER]).get_u32() as usize;
+    let header = stream.slice(..FIXED_HEADER + extension);
+
+    let mut chunks = Vec::new();
+    let (mut at, mut chunk_begin, mut rows) = (header.len(), header.len(), 0);
+    loop {
+        let fields = (&stream[at..]).get_i16();
+        if rows == ROWS_PER_TRANSACTION || (fields == -1 && rows > 0) {
+            chunks.push(Bytes::from([&header, &stream[chunk_begin..at], &[0xff, 0xff]].concat()));
+            (chunk_begin, rows) = (at, 0);
+        }
+        if fields == -1 {
+            return Ok(chunks);
+        }
+        at += 2;
+        for _ in 0..fields {
+            let length = (&stream[at..]).get_i32(); // -1 for NULL
+            at += 4 + usize::try_from(length).unwrap_or(0);
+        }
+        rows += 1;
+    }
+}

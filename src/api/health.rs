@@ -1,0 +1,39 @@
+//! `/healthz`: the process lives. `/readyz`: it takes data, or why not. `/metrics`: its counters.
+
+use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+
+use crate::api::Api;
+
+pub async fn alive() -> &'static str {
+    "ok\n"
+}
+
+pub async fn ready(State(api): State<Arc<Api>>) -> Response {
+    if !api.pipeline.open.load(Ordering::Acquire) {
+        let why = api.blame.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let why = if why.is_empty() { "stopping".to_owned() } else { why };
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response();
+    }
+    match api.store.ping().await {
+        Ok(()) => "ready\n".into_response(),
+        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n")).into_response(),
+    }
+}
+
+pub async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    match api.pipeline.counters.render() {
+        Ok(text) => {
+            ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], text).into_response()
+        }
+        Err(error) => {
+            (StatusCode::INTERNAL_SERVER_ERROR, format!("metrics cannot be written: {error}\n")).into_response()
+        }
+    }
+}

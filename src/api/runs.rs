@@ -1,0 +1,66 @@
+//! `GET /runs` and `GET /runs/{run_id}`.
+
+use std::sync::Arc;
+
+use axum::extract::{Path, RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::api::Api;
+use crate::auth::credentials::key_in;
+use crate::model::key::Scope;
+use crate::pipeline::Refusal;
+use crate::receiver::status::json_refusal;
+use crate::store::StoreError;
+use crate::view;
+
+pub async fn list(State(api): State<Arc<Api>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
+    let key = match api.pipeline.authenticate(key_in(&headers).as_deref(), Scope::Read).await {
+        Ok(key) => key,
+        Err(refusal) => return json_refusal(&refusal),
+    };
+    let filter = match view::filter::parse_run_filter(query.as_deref().unwrap_or_default()) {
+        Ok(filter) => filter,
+        Err(why) => return (StatusCode::BAD_REQUEST, axum::Json(json!({"detail": why}))).into_response(),
+    };
+    match api.store.runs(key.project, &filter).await {
+        Ok(page) => axum::Json(view::render::run_page(&page)).into_response(),
+        Err(error) => store_failed(&error),
+    }
+}
+
+/// A run of another project answers exactly as one that does not exist.
+pub async fn show(State(api): State<Arc<Api>>, headers: HeaderMap, Path(run_id): Path<String>) -> Response {
+    let key = match api.pipeline.authenticate(key_in(&headers).as_deref(), Scope::Read).await {
+        Ok(key) => key,
+        Err(refusal) => return json_refusal(&refusal),
+    };
+    let Ok(run_id) = Uuid::parse_str(&run_id) else { return not_found() };
+    match api.reader.run(key.project, run_id, Utc::now()).await {
+        Ok(Some(run)) => match run.detail_json() {
+            Ok(detail) => axum::Json(detail).into_response(),
+            Err(error) => {
+                tracing::error!(%error, "a run cannot be shown as JSON");
+                (StatusCode::INTERNAL_SERVER_ERROR, axum::Json(json!({"detail": "the run cannot be shown"})))
+                    .into_response()
+            }
+        },
+        Ok(None) => not_found(),
+        Err(error) => store_failed(&error),
+    }
+}
+
+fn not_found() -> Response {
+    (StatusCode::NOT_FOUND, axum::Json(json!({"detail": "Run not found"}))).into_response()
+}
+
+fn store_failed(error: &StoreError) -> Response {
+    match error {
+        StoreError::Unavailable(_) => tracing::warn!(%error, "a query has to wait"),
+        StoreError::Data(_) | StoreError::Broken(_) => tracing::error!(%error, "a query failed"),
+    }
+    json_refusal(&Refusal::Busy)
+}

@@ -1,0 +1,264 @@
+//! One call that several instrumentations saw is one call: which step shows it, and which steps repeat it.
+
+use std::collections::HashMap;
+
+use crate::assembly::forest::Forest;
+use crate::messages;
+use crate::model::run::ShownStep;
+use crate::model::step::{Status, Step, StepType};
+
+/// Clocks of two instrumentations in one process differ by less than this.
+const WINDOW_SLACK_NS: u64 = 2_000_000;
+
+/// How many calls that were open at the time a call without content is compared with.
+const OPEN_CALLS_MAX: usize = 32;
+
+/// For each step that repeats another, the one that is shown for both.
+pub(super) struct Copies {
+    pub copy_of: Vec<Option<usize>>,
+    /// Steps that a shown step stands for, in order.
+    pub copies: HashMap<usize, Vec<usize>>,
+}
+
+impl Copies {
+    /// Copies that can be told by themselves: equal response ids, windows, equal tool calls. Nested model calls without
+    /// comparable ids are weighed with their usage, in [`crate::assembly::usage`].
+    pub fn find(steps: &[ShownStep], forest: &Forest) -> Copies {
+        let mut found = Copies { copy_of: vec![None; steps.len()], copies: HashMap::new() };
+        found.by_response_id(steps, forest);
+        found.without_content(steps, forest);
+        found.nested_tools(steps, forest);
+        found.tools_by_call_id(steps);
+        found.tools_by_protocol(steps);
+        for index in 0..steps.len() {
+            let kept = found.shown_by(index);
+            if kept != index {
+                found.copy_of[index] = Some(kept);
+                found.copies.entry(kept).or_default().push(index);
+            }
+        }
+        found
+    }
+
+    pub fn is_copy(&self, index: usize) -> bool {
+        self.copy_of[index].is_some()
+    }
+
+    /// A copy of a copy is a copy of what that one shows.
+    fn shown_by(&self, mut index: usize) -> usize {
+        while let Some(kept) = self.copy_of[index] {
+            index = kept;
+        }
+        index
+    }
+
+    fn add(&mut self, copy: usize, kept: usize) {
+        let kept = self.shown_by(kept);
+        if copy != kept && self.copy_of[copy].is_none() {
+            self.copy_of[copy] = Some(kept);
+        }
+    }
+
+    /// Equal response id and overlapping windows. Without overlap a cache answered again: two calls.
+    fn by_response_id(&mut self, steps: &[ShownStep], forest: &Forest) {
+        let mut same_id: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
+        for (index, shown) in steps.iter().enumerate() {
+            if shown.step.kind.is_call()
+                && let Some(id) = shown.step.facts.response_id.as_deref()
+                && id != "unknown"
+                && !id.is_empty()
+            {
+                same_id.entry((shown.step.kind.as_str(), id)).or_default().push(index);
+            }
+        }
+        // In order of start, as the steps are.
+        for indices in same_id.values() {
+            let mut cluster: Vec<usize> = Vec::new();
+            let mut cluster_end = 0;
+            for &index in indices {
+                let (start, end) = window(&steps[index].step);
+                if !cluster.is_empty() && start >= cluster_end && !(start == end && start == cluster_end) {
+                    self.keep_outermost(steps, forest, &cluster);
+                    cluster.clear();
+                }
+                cluster.push(index);
+                cluster_end = cluster_end.max(end);
+            }
+            self.keep_outermost(steps, forest, &cluster);
+        }
+    }
+
+    /// The step nearest to the root is shown; among equals the longest, which surrounds the others.
+    fn keep_outermost(&mut self, steps: &[ShownStep], forest: &Forest, cluster: &[usize]) {
+        let is_below = |index: usize| cluster.iter().any(|other| forest.below(*other).contains(&forest.place(index)));
+        let rank = |index: &usize| {
+            let step = &steps[*index].step;
+            let (start, end) = window(step);
+            (has_content(step), end - start, std::cmp::Reverse(*index))
+        };
+        if cluster.len() < 2 {
+            return;
+        }
+        // Clusters are small: as many as there are instrumentations. A hostile one is not compared pair by pair.
+        let outer = cluster.iter().copied().filter(|index| cluster.len() > OPEN_CALLS_MAX || !is_below(*index));
+        let Some(kept) = outer.max_by_key(|index| rank(index)) else { return };
+        for &index in cluster {
+            self.add(index, kept);
+        }
+    }
+
+    /// A call without content and without an id of its own, inside the window of a call of the same model in the same
+    /// process, is that call as the transport saw it. Each call takes one.
+    fn without_content(&mut self, steps: &[ShownStep], forest: &Forest) {
+        let mut open: HashMap<(&str, Option<&str>, &str), Vec<usize>> = HashMap::new();
+        let mut taken = vec![false; steps.len()];
+        let mut hollow = Vec::new();
+        for (index, shown) in steps.iter().enumerate() {
+            let step = &shown.step;
+            if !step.kind.is_call() || self.is_copy(index) {
+                continue;
+            }
+            let Some(model) = step.model.as_deref().or(step.facts.request_model.as_deref()) else { continue };
+            let key = (step.kind.as_str(), step.facts.instance.as_deref(), model);
+            match has_content(step) {
+                true => open.entry(key).or_default().push(index),
+                false => hollow.push((key, index)),
+            }
+        }
+        for (key, index) in hollow {
+            let Some(candidates) = open.get(&key) else { continue };
+            let (start, end) = window(&steps[index].step);
+            let before = candidates.partition_point(|other| {
+                window(&steps[*other].step).0 <= start.saturating_add(WINDOW_SLACK_NS)
+            });
+            let near = candidates[before.saturating_sub(OPEN_CALLS_MAX)..before].iter().rev().copied();
+            let around = near.filter(|other| !taken[*other]).find(|other| {
+                let step = &steps[*other].step;
+                let inside = end <= window(step).1.saturating_add(WINDOW_SLACK_NS);
+                let related = forest.below(*other).contains(&forest.place(index))
+                    || forest.below(index).contains(&forest.place(*other));
+                inside && !related && may_be_one_call(step, &steps[index].step)
+            });
+            if let Some(kept) = around {
+                taken[kept] = true;
+                self.add(index, kept);
+            }
+        }
+    }
+
+    /// The same tool below itself, directly or through transport: the framework and the protocol under it.
+    fn nested_tools(&mut self, steps: &[ShownStep], forest: &Forest) {
+        let mut tool_above: Vec<Option<usize>> = vec![None; steps.len()];
+        for &index in &forest.top_down {
+            let Some(parent) = forest.parent[index] else { continue };
+            use StepType::*;
+            tool_above[index] = match &steps[parent].step.kind {
+                ToolCall => Some(parent),
+                HttpRequest | Rpc | Messaging | Function | Event | Unknown => tool_above[parent],
+                _ => None,
+            };
+            let step = &steps[index].step;
+            if step.kind == ToolCall
+                && let Some(outer) = tool_above[index]
+                && same_tool(&steps[outer].step, step)
+            {
+                self.add(index, outer);
+            }
+        }
+    }
+
+    /// Equal call ids at the same time: the request as a span beside the execution.
+    fn tools_by_call_id(&mut self, steps: &[ShownStep]) {
+        let mut by_id: HashMap<(&str, &str), usize> = HashMap::new();
+        for (index, shown) in steps.iter().enumerate() {
+            let step = &shown.step;
+            if step.kind != StepType::ToolCall || self.is_copy(index) {
+                continue;
+            }
+            let Some(id) = step.facts.tool_call_id.as_deref() else { continue };
+            let key = (id, short_name(&step.name));
+            let Some(&known) = by_id.get(&key) else {
+                by_id.insert(key, index);
+                continue;
+            };
+            let (start, end) = window(&steps[known].step);
+            let is_request = start == end || step.start_ns == step.end_ns;
+            if !is_request && window(step).0 >= end {
+                continue;
+            }
+            let execution = |index: usize| {
+                let step = &steps[index].step;
+                let (start, end) = window(step);
+                (end > start, has_content(step), end - start)
+            };
+            if execution(index) > execution(known) {
+                self.add(known, index);
+                by_id.insert(key, index);
+            } else {
+                self.add(index, known);
+            }
+        }
+    }
+
+    /// A tool call as the protocol (MCP) saw it, beside the framework's own span of the same tool.
+    fn tools_by_protocol(&mut self, steps: &[ShownStep]) {
+        let is_protocol = |step: &Step| step.facts.more.get("mcp_method").is_some_and(|method| method == "tools/call");
+        let mut calls: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (index, shown) in steps.iter().enumerate() {
+            let step = &shown.step;
+            if step.kind == StepType::ToolCall && !self.is_copy(index) && !is_protocol(step) {
+                calls.entry(short_name(&step.name)).or_default().push(index);
+            }
+        }
+        for (index, shown) in steps.iter().enumerate() {
+            let step = &shown.step;
+            if step.kind != StepType::ToolCall || self.is_copy(index) || !is_protocol(step) {
+                continue;
+            }
+            let Some(candidates) = calls.get(short_name(&step.name)) else { continue };
+            let (start, end) = window(step);
+            let before = candidates
+                .partition_point(|other| window(&steps[*other].step).0 <= start.saturating_add(WINDOW_SLACK_NS));
+            let near = candidates[before.saturating_sub(OPEN_CALLS_MAX)..before].iter().rev().copied();
+            let around =
+                { near }.find(|other| end <= window(&steps[*other].step).1.saturating_add(WINDOW_SLACK_NS));
+            if let Some(kept) = around {
+                self.add(index, kept);
+            }
+        }
+    }
+}
+
+/// Start and end in nanoseconds; a step that has not ended reaches to the end of time.
+pub(super) fn window(step: &Step) -> (u64, u64) {
+    let start = step.start_ns.or(step.end_ns).unwrap_or(0);
+    (start, step.end_ns.unwrap_or(u64::MAX).max(start))
+}
+
+fn has_content(step: &Step) -> bool {
+    let holds = |text: &Option<String>| text.as_deref().is_some_and(messages::is_usable);
+    holds(&step.input) || holds(&step.output)
+}
+
+/// Response ids and usage do not say that these are two calls.
+fn may_be_one_call(one: &Step, other: &Step) -> bool {
+    let ids = (one.facts.response_id.as_deref(), other.facts.response_id.as_deref());
+    let both_failed = one.status != Status::Success && other.status != Status::Success;
+    let ids_agree = match ids {
+        (Some(a), Some(b)) => a == b,
+        _ => true,
+    };
+    let same_usage = one.usage.total == other.usage.total;
+    ids_agree && (both_failed || same_usage || one.usage.is_empty() != other.usage.is_empty())
+}
+
+fn same_tool(outer: &Step, inner: &Step) -> bool {
+    let ids = (outer.facts.tool_call_id.as_deref(), inner.facts.tool_call_id.as_deref());
+    matches!(ids, (Some(a), Some(b)) if a == b) || short_name(&outer.name) == short_name(&inner.name)
+}
+
+/// The tool's own name: MCP clients put the server in front (`mcp__server__name`).
+pub(super) fn short_name(name: &str) -> &str {
+    let name = name.strip_prefix("mcp__").and_then(|rest| rest.split_once("__")).map_or(name, |(_, tool)| tool);
+    name.strip_prefix("tools/call ").unwrap_or(name)
+}

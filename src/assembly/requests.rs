@@ -1,0 +1,178 @@
+//! What the models of a run asked tools for, and what came back: read from the messages of its model calls.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+
+use serde_json::Value;
+
+use crate::messages::{self, Message, Part};
+
+/// How many unanswered calls without ids a result without an id is compared with.
+const PENDING_MAX: usize = 64;
+
+/// A model call with its messages, in order of start.
+pub(super) struct Call {
+    /// Place among the shown steps.
+    pub step: usize,
+    pub input: Vec<Message>,
+    pub output: Vec<Message>,
+}
+
+/// A tool that a model asked for.
+pub(super) struct Request {
+    pub id: Option<String>,
+    pub name: String,
+    pub arguments: Value,
+    /// Place among the calls of the one that asked.
+    pub call: usize,
+    pub answer: Option<Answer>,
+    /// Tells equal ids and equal calls without ids apart.
+    pub occurrence: usize,
+}
+
+pub(super) struct Answer {
+    pub content: Value,
+    pub is_error: bool,
+    /// Place among the calls of the first that was told; `None` when the asking call itself carries the result.
+    pub told: Option<usize>,
+}
+
+/// Every request once, in the order in which they were made. History before the last word of the user in the first
+/// call belongs to earlier runs.
+pub(super) fn requests(calls: &[Call]) -> Vec<Request> {
+    let mut reader = Reader::default();
+    for (place, call) in calls.iter().enumerate() {
+        reader.read_input(place, &call.input);
+        reader.read_output(place, &call.output);
+    }
+    reader.requests
+}
+
+#[derive(Default)]
+struct Reader {
+    requests: Vec<Request>,
+    by_id: HashMap<String, Vec<usize>>,
+    /// Calls without ids, by name and arguments, in order.
+    unnamed: HashMap<String, Vec<usize>>,
+    /// Of earlier runs.
+    old_ids: HashSet<String>,
+    old_unnamed: HashMap<String, usize>,
+}
+
+impl Reader {
+    fn read_input(&mut self, place: usize, input: &[Message]) {
+        let this_run = if place == 0 { last_user_text(input) } else { 0 };
+        let mut seen: HashMap<String, usize> = HashMap::new();
+        // Calls of this history without an id and, so far, without a result: name, and request if it is of this run.
+        let mut pending: VecDeque<(&str, Option<usize>)> = VecDeque::new();
+        for (position, message) in input.iter().enumerate() {
+            let is_old = position < this_run;
+            for part in &message.parts {
+                match part {
+                    Part::ToolCall { id: Some(id), name, arguments } => {
+                        if is_old {
+                            self.old_ids.insert(id.clone());
+                        } else if !self.old_ids.contains(id) && !self.by_id.contains_key(id) {
+                            self.add(place.saturating_sub(1), Some(id), name, arguments);
+                        }
+                    }
+                    Part::ToolCall { id: None, name, arguments } => {
+                        let key = unnamed_key(name, arguments);
+                        let nth = seen.entry(key.clone()).or_default();
+                        let of_this_run = nth.checked_sub(self.old_unnamed.get(&key).copied().unwrap_or(0));
+                        *nth += 1;
+                        let request = match of_this_run {
+                            _ if is_old => {
+                                *self.old_unnamed.entry(key).or_default() += 1;
+                                None
+                            }
+                            None => None,
+                            Some(nth) => {
+                                let known = self.unnamed.get(&key).and_then(|known| known.get(nth)).copied();
+                                Some(known.unwrap_or_else(|| self.add(place.saturating_sub(1), None, name, arguments)))
+                            }
+                        };
+                        pending.push_back((name, request));
+                    }
+                    Part::ToolResult { id, name, content, is_error } => {
+                        let request = self.answered(id.as_deref(), name.as_deref(), &mut pending);
+                        self.answer(request, content, *is_error, Some(place));
+                    }
+                    _ => {}
+                }
+            }
+        }
+    }
+
+    fn read_output(&mut self, place: usize, output: &[Message]) {
+        for part in output.iter().flat_map(|message| &message.parts) {
+            match part {
+                Part::ToolCall { id, name, arguments } => {
+                    if !id.as_deref().is_some_and(|id| self.is_repeated(id, name, arguments)) {
+                        self.add(place, id.as_deref(), name, arguments);
+                    }
+                }
+                // Tools that the provider runs itself answer inside the same call.
+                Part::ToolResult { id: Some(id), content, is_error, .. } => {
+                    let request = self.by_id.get(id).and_then(|known| known.last()).copied();
+                    self.answer(request, content, *is_error, None);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// The same call again before anything answered it: two steps show one output.
+    fn is_repeated(&self, id: &str, name: &str, arguments: &Value) -> bool {
+        let Some(known) = self.by_id.get(id).and_then(|known| known.last()) else { return false };
+        let known = &self.requests[*known];
+        known.answer.is_none() && known.name == name && messages::same_arguments(&known.arguments, arguments)
+    }
+
+    fn answered(
+        &self,
+        id: Option<&str>,
+        name: Option<&str>,
+        pending: &mut VecDeque<(&str, Option<usize>)>,
+    ) -> Option<usize> {
+        if let Some(id) = id {
+            if self.old_ids.contains(id) {
+                return None;
+            }
+            if let Some(known) = self.by_id.get(id) {
+                return known.last().copied();
+            }
+        }
+        let same_name = pending.iter().take(PENDING_MAX).position(|(pending, _)| Some(*pending) == name);
+        pending.remove(same_name.unwrap_or(0)).and_then(|(_, request)| request)
+    }
+
+    fn answer(&mut self, request: Option<usize>, content: &Value, is_error: bool, told: Option<usize>) {
+        if let Some(request) = request.map(|index| &mut self.requests[index])
+            && request.answer.is_none()
+        {
+            request.answer = Some(Answer { content: content.clone(), is_error, told });
+        }
+    }
+
+    fn add(&mut self, call: usize, id: Option<&str>, name: &str, arguments: &Value) -> usize {
+        let index = self.requests.len();
+        let same = match id {
+            Some(id) => self.by_id.entry(id.to_owned()).or_default(),
+            None => self.unnamed.entry(unnamed_key(name, arguments)).or_default(),
+        };
+        let occurrence = same.len();
+        same.push(index);
+        let (id, name, arguments) = (id.map(str::to_owned), name.to_owned(), arguments.clone());
+        self.requests.push(Request { id, name, arguments, call, answer: None, occurrence });
+        index
+    }
+}
+
+/// Place after the last message in which the user says something.
+fn last_user_text(input: &[Message]) -> usize {
+    input.iter().rposition(|message| message.role == "user" && message.text().is_some()).map_or(0, |last| last + 1)
+}
+
+fn unnamed_key(name: &str, arguments: &Value) -> String {
+    format!("{name}\0{}", messages::plain(arguments))
+}

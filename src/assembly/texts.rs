@@ -1,0 +1,111 @@
+//! What a run was asked and what it answered, as plain text.
+
+use crate::assembly::copies::Copies;
+use crate::assembly::forest::Forest;
+use crate::assembly::roles::Roles;
+use crate::messages::{self, OutputText};
+use crate::model::run::ShownStep;
+use crate::model::step::{Step, StepType};
+
+pub(super) struct Texts<'a> {
+    pub steps: &'a [ShownStep],
+    pub forest: &'a Forest,
+    pub roles: &'a Roles,
+    pub copies: &'a Copies,
+}
+
+impl Texts<'_> {
+    /// The first text on the way down from the step that speaks; else that of the first model call that has one; else
+    /// the first input as it stands, however opaque.
+    pub fn input(&self) -> Option<String> {
+        let from = self.roles.primary.or_else(|| self.roles.tops.first().copied())?;
+        let way = self.way_down(from);
+        let text = |index: usize| messages::input_text(self.step(index).input.as_deref()?);
+        let calls = || self.model_calls();
+        let raw = |index: usize| self.step(index).input.clone().filter(|input| messages::is_usable(input));
+        way.iter()
+            .find_map(|index| text(*index))
+            .or_else(|| calls().find_map(text))
+            .or_else(|| way.iter().copied().chain(calls()).find_map(raw))
+    }
+
+    /// The first text on the way down from the step that speaks last; else what the last agent turn or model call said.
+    /// A failed run has no answer but its own.
+    pub fn output(&self, failed: bool) -> Option<String> {
+        let last_top = || self.roles.tops.iter().copied().max_by_key(|top| self.ended(*top));
+        let from = self.roles.primary.or_else(last_top)?;
+        let way = self.way_down(from);
+        let own = way.iter().find_map(|index| match self.said(*index) {
+            OutputText::Text(text) => Some(text),
+            _ => None,
+        });
+        if own.is_some() || failed {
+            return own;
+        }
+        self.last_words().or_else(|| {
+            way.iter().find_map(|index| match self.said(*index) {
+                OutputText::ToolCalls(calls) => Some(calls),
+                // A structured answer is an object of the user's own.
+                _ => self.step(*index).output.clone().filter(|output| messages::is_usable(output)),
+            })
+        })
+    }
+
+    fn step(&self, index: usize) -> &Step {
+        &self.steps[index].step
+    }
+
+    fn said(&self, index: usize) -> OutputText {
+        self.step(index).output.as_deref().map_or(OutputText::Opaque, messages::output_view)
+    }
+
+    fn ended(&self, index: usize) -> (u64, usize) {
+        (self.step(index).end_ns.unwrap_or(u64::MAX), index)
+    }
+
+    /// Copies count too: a call that failed outside may have been recorded inside.
+    fn model_calls(&self) -> impl Iterator<Item = usize> {
+        (0..self.steps.len()).filter(|index| self.step(*index).kind == StepType::ModelCall)
+    }
+
+    /// What was said last, whatever was asked for after it.
+    fn last_words(&self) -> Option<String> {
+        let speaks = |index: &usize| {
+            matches!(self.step(*index).kind, StepType::Agent | StepType::ModelCall) && self.step(*index).output.is_some()
+        };
+        let mut turns: Vec<usize> = (0..self.steps.len()).filter(speaks).collect();
+        turns.sort_by_key(|index| std::cmp::Reverse(self.ended(*index)));
+        turns.into_iter().find_map(|index| match self.said(index) {
+            OutputText::Text(text) => Some(text),
+            _ => None,
+        })
+    }
+
+    /// `from`, and while an agent or workflow has exactly one GenAI step below it, that one: wrappers are looked through.
+    fn way_down(&self, from: usize) -> Vec<usize> {
+        let mut way = vec![from];
+        let mut at = from;
+        while matches!(self.step(at).kind, StepType::Agent | StepType::Workflow) {
+            let Some(only) = self.only_genai_below(at) else { break };
+            way.push(only);
+            at = only;
+        }
+        way
+    }
+
+    fn only_genai_below(&self, index: usize) -> Option<usize> {
+        let mut stack: Vec<usize> = self.forest.children[index].clone();
+        let mut found = None;
+        while let Some(child) = stack.pop() {
+            if self.copies.is_copy(child) {
+                continue;
+            }
+            if !self.roles.genai[child] {
+                stack.extend(&self.forest.children[child]);
+            } else if found.replace(child).is_some() {
+                return None;
+            }
+        }
+        found
+    }
+}

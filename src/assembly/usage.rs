@@ -1,0 +1,349 @@
+//! Tokens and cost of a run: every call is counted once, whatever number of steps repeat it.
+//!
+//! Only calls spend tokens. What an agent or workflow reports is a claim: it is believed where its calls tell nothing.
+
+use serde_json::{Map, Value};
+
+use crate::assembly::copies::{Copies, window};
+use crate::assembly::forest::Forest;
+use crate::model::run::ShownStep;
+use crate::model::step::{Status, Step, StepType, Usage};
+
+/// Tokens and cost together, for they are counted by the same rule. Cost in nano-USD, so that sums are exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(super) struct Spent {
+    pub usage: Option<Usage>,
+    pub cost_nano_usd: Option<i128>,
+}
+
+impl Spent {
+    fn of(step: &Step) -> Spent {
+        let usage = (!step.usage.is_empty()).then(|| with_total(step.usage));
+        Spent { usage, cost_nano_usd: step.cost.and_then(nano_usd) }
+    }
+
+    fn add(&mut self, other: Spent) {
+        self.usage = match (self.usage, other.usage) {
+            (Some(a), Some(b)) => Some(sum(a, b)),
+            (a, b) => a.or(b),
+        };
+        self.cost_nano_usd = match (self.cost_nano_usd, other.cost_nano_usd) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (a, b) => a.or(b),
+        };
+    }
+
+    /// Two views of one call, or of one call and its attempts: the larger usage with its own breakdown and cost.
+    fn larger(own: Spent, inner: Spent) -> Spent {
+        let total = |spent: &Spent| spent.usage.and_then(|usage| usage.total);
+        let (chosen, other) = if total(&inner) > total(&own) { (inner, own) } else { (own, inner) };
+        Spent {
+            usage: chosen.usage.or(other.usage),
+            cost_nano_usd: chosen.cost_nano_usd.or(other.cost_nano_usd),
+        }
+    }
+
+    pub fn cost_usd(&self) -> Option<f64> {
+        self.cost_nano_usd.map(usd)
+    }
+}
+
+/// What a run spent.
+pub(super) struct Totals {
+    pub spent: Spent,
+    /// The cost is what a step above the calls reported.
+    pub cost_is_aggregate: bool,
+    /// Some calls have no price.
+    pub cost_is_partial: bool,
+}
+
+/// What a step hands to the one above it.
+#[derive(Clone, Copy, Default)]
+struct Handed {
+    /// Calls that a call of the same kind above would repeat: model calls, embeddings, reranks.
+    near: [Spent; 3],
+    /// Calls of their own, whatever stands above: an agent or a tool lies between.
+    far: Spent,
+    /// A call below has no usage.
+    has_unknown: bool,
+}
+
+impl Handed {
+    fn add(&mut self, other: &Handed) {
+        for (mine, theirs) in self.near.iter_mut().zip(other.near) {
+            mine.add(theirs);
+        }
+        self.far.add(other.far);
+        self.has_unknown |= other.has_unknown;
+    }
+
+    fn sum(&self) -> Spent {
+        let mut sum = self.far;
+        self.near.iter().for_each(|near| sum.add(*near));
+        sum
+    }
+}
+
+fn slot(kind: &StepType) -> Option<usize> {
+    match kind {
+        StepType::ModelCall => Some(0),
+        StepType::Embedding => Some(1),
+        StepType::Rerank => Some(2),
+        _ => None,
+    }
+}
+
+/// Counts, writes what each step shows, and marks copies and attempts.
+pub(super) fn count(steps: &mut [ShownStep], forest: &Forest, copies: &mut Copies, primary: Option<usize>) -> Totals {
+    let own = own_spending(steps, copies);
+    mark_copies(steps, copies);
+    let nested = nested_calls(steps, forest, copies);
+    let mut handed: Vec<Handed> = vec![Handed::default(); steps.len()];
+    for &index in forest.top_down.iter().rev() {
+        let mut below = Handed::default();
+        for &child in &forest.children[index] {
+            let part = handed[child];
+            below.add(&part);
+        }
+        handed[index] = if copies.is_copy(index) { below } else { roll(&mut steps[index], own[index], below) };
+    }
+    mark_nested(steps, forest, copies, &nested, &own);
+    let mut total = Handed::default();
+    forest.roots.iter().for_each(|root| total.add(&handed[*root]));
+    price(steps, total.sum(), primary.map(|index| own[index]))
+}
+
+/// The usage that each step speaks for: a shown call takes that of the copy closest to the wire which has any.
+fn own_spending(steps: &[ShownStep], copies: &Copies) -> Vec<Spent> {
+    let mut own: Vec<Spent> = steps.iter().map(|shown| Spent::of(&shown.step)).collect();
+    for (&kept, others) in &copies.copies {
+        if !steps[kept].step.kind.is_call() {
+            continue;
+        }
+        let mut by_length: Vec<usize> = std::iter::once(kept).chain(others.iter().copied()).collect();
+        by_length.sort_by_key(|index| {
+            let (start, end) = window(&steps[*index].step);
+            (end - start, *index)
+        });
+        let usage = by_length.iter().find_map(|index| Spent::of(&steps[*index].step).usage);
+        let cost = own[kept].cost_nano_usd.or_else(|| by_length.iter().find_map(|index| own[*index].cost_nano_usd));
+        own[kept] = Spent { usage, cost_nano_usd: cost };
+    }
+    own
+}
+
+fn mark_copies(steps: &mut [ShownStep], copies: &Copies) {
+    for (&kept, others) in &copies.copies {
+        for &copy in others {
+            let kept_id = Value::from(steps[kept].step.id.as_str());
+            let marks = &mut steps[copy].marks;
+            marks.insert("duplicate_of".to_owned(), kept_id);
+            marks.insert("counted".to_owned(), Value::Bool(false));
+        }
+    }
+}
+
+/// For each call that stands below a call of its kind, without an agent or tool between: that call.
+fn nested_calls(steps: &[ShownStep], forest: &Forest, copies: &Copies) -> Vec<Option<usize>> {
+    let mut call_above: Vec<Option<usize>> = vec![None; steps.len()];
+    let mut nested = vec![None; steps.len()];
+    for &index in &forest.top_down {
+        let inherited = forest.parent[index].and_then(|parent| match steps[parent].step.kind {
+            StepType::Agent | StepType::ToolCall => None,
+            ref kind if kind.is_call() && !copies.is_copy(parent) => Some(parent),
+            _ => call_above[parent],
+        });
+        call_above[index] = inherited;
+        let kind = &steps[index].step.kind;
+        if kind.is_call() && !copies.is_copy(index) {
+            nested[index] = inherited.filter(|above| steps[*above].step.kind == *kind);
+        }
+    }
+    nested
+}
+
+fn roll(shown: &mut ShownStep, own: Spent, below: Handed) -> Handed {
+    let kind = shown.step.kind.clone();
+    if let Some(slot) = slot(&kind) {
+        let spent = Spent::larger(own, below.near[slot]);
+        show_call(shown, own, spent);
+        let mut handed = Handed { has_unknown: below.has_unknown || spent.usage.is_none(), ..Handed::default() };
+        handed.far = below.far;
+        for (other, near) in below.near.into_iter().enumerate() {
+            if other != slot {
+                handed.far.add(near);
+            }
+        }
+        handed.near[slot] = spent;
+        return handed;
+    }
+    let sum = below.sum();
+    let claim_wins = claim_beats(&shown.step, own.usage, sum.usage, below.has_unknown);
+    let rolled = Spent {
+        usage: if claim_wins { own.usage } else { sum.usage },
+        cost_nano_usd: sum.cost_nano_usd.or(own.cost_nano_usd),
+    };
+    show_claim(shown, own, rolled, claim_wins);
+    if claim_wins || sum.cost_nano_usd != rolled.cost_nano_usd {
+        return Handed { far: rolled, has_unknown: below.has_unknown, ..Handed::default() };
+    }
+    if matches!(kind, StepType::Agent | StepType::ToolCall) {
+        return Handed { far: sum, has_unknown: below.has_unknown, ..Handed::default() };
+    }
+    below
+}
+
+/// A claim is believed when the calls tell nothing, or when it is larger and some call tells nothing. Sources that add
+/// up over several runs are not believed against their calls.
+fn claim_beats(step: &Step, claim: Option<Usage>, calls: Option<Usage>, has_unknown: bool) -> bool {
+    const CUMULATIVE: [&str; 3] = ["strands-agents", "strands", "crewai"];
+    let is_cumulative = step.facts.framework.as_deref().is_some_and(|name| CUMULATIVE.contains(&name));
+    match (claim, calls) {
+        (Some(_), None) => true,
+        (Some(claim), Some(calls)) => claim.total > calls.total && has_unknown && !is_cumulative,
+        (None, _) => false,
+    }
+}
+
+fn show_call(shown: &mut ShownStep, own: Spent, spent: Spent) {
+    let sent = Spent::of(&shown.step);
+    if sent.usage.is_some() && sent.usage != spent.usage {
+        report(shown);
+    }
+    if let Some(usage) = spent.usage {
+        shown.step.usage = usage;
+    }
+    if own.cost_nano_usd != spent.cost_nano_usd || shown.step.cost.is_none() {
+        shown.step.cost = spent.cost_usd();
+    }
+}
+
+fn show_claim(shown: &mut ShownStep, own: Spent, rolled: Spent, claim_wins: bool) {
+    if own.usage.is_some() {
+        report(shown);
+    }
+    let shows_totals = matches!(shown.step.kind, StepType::Agent | StepType::Workflow);
+    if claim_wins {
+        shown.marks.insert("tokens_source".to_owned(), Value::from("aggregate"));
+    }
+    if shows_totals || claim_wins {
+        shown.step.usage = rolled.usage.unwrap_or_default();
+    } else if own.usage.is_some() {
+        shown.step.usage = Usage::default();
+    }
+    if shows_totals {
+        shown.step.cost = rolled.cost_usd();
+    }
+}
+
+/// Keeps in sight what the step itself reported.
+fn report(shown: &mut ShownStep) {
+    shown.marks.insert("reported_usage".to_owned(), Value::Object(usage_json(&shown.step.usage)));
+}
+
+pub(super) fn usage_json(usage: &Usage) -> Map<String, Value> {
+    let fields = [
+        ("total", usage.total),
+        ("input", usage.input),
+        ("output", usage.output),
+        ("cache_read", usage.cache_read),
+        ("cache_write", usage.cache_write),
+        ("reasoning", usage.reasoning),
+    ];
+    fields.into_iter().filter_map(|(name, count)| Some((name.to_owned(), Value::from(count?)))).collect()
+}
+
+/// A single inner call with the same or no usage is a copy; several, or one with less, are attempts.
+fn mark_nested(
+    steps: &mut [ShownStep],
+    forest: &Forest,
+    copies: &mut Copies,
+    nested: &[Option<usize>],
+    own: &[Spent],
+) {
+    let mut inside: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
+    for &index in &forest.top_down {
+        if let Some(outer) = nested[index] {
+            inside[outer].push(index);
+        }
+    }
+    for &outer in &forest.top_down {
+        let mut inner = std::mem::take(&mut inside[outer]);
+        inner.sort_unstable();
+        let repeats = |index: usize| {
+            let (inner, outer) = (own[index].usage, own[outer].usage);
+            inner.is_some() && inner == outer
+        };
+        let hollow = |index: usize| own[index].usage.is_none() || own[outer].usage.is_none();
+        let copy = match inner.as_slice() {
+            [only] => (repeats(*only) || hollow(*only)).then_some(*only),
+            several => several.iter().rev().copied().find(|index| repeats(*index)),
+        };
+        for (attempt, &index) in (1..).zip(&inner) {
+            let marks = &mut steps[index].marks;
+            marks.insert("counted".to_owned(), Value::Bool(false));
+            if Some(index) != copy {
+                marks.insert("attempt".to_owned(), Value::from(attempt));
+            }
+        }
+        if let Some(copy) = copy {
+            // What stands for the outer call is shown by what the outer call is shown by, if that is nested itself.
+            let shown_by = Value::from(steps[outer].step.id.as_str());
+            steps[copy].marks.insert("duplicate_of".to_owned(), shown_by);
+            copies.copies.entry(outer).or_default().push(copy);
+        }
+    }
+}
+
+fn price(steps: &[ShownStep], spent: Spent, primary: Option<Spent>) -> Totals {
+    let unpriced = |shown: &ShownStep| {
+        let step = &shown.step;
+        let may_have_spent = !step.usage.is_empty() || step.status != Status::Error;
+        step.kind.is_call() && is_counted(shown) && step.cost.is_none() && may_have_spent
+    };
+    let some_unpriced = steps.iter().any(unpriced);
+    let claim = primary.and_then(|own| own.cost_nano_usd);
+    let claimed = claim.filter(|claim| some_unpriced && spent.cost_nano_usd.is_none_or(|sum| *claim >= sum));
+    let cost_nano_usd = claimed.or(spent.cost_nano_usd);
+    Totals {
+        spent: Spent { cost_nano_usd, ..spent },
+        cost_is_aggregate: claimed.is_some(),
+        cost_is_partial: some_unpriced && claimed.is_none() && cost_nano_usd.is_some(),
+    }
+}
+
+pub(super) fn is_counted(shown: &ShownStep) -> bool {
+    shown.marks.get("counted") != Some(&Value::Bool(false))
+}
+
+fn with_total(usage: Usage) -> Usage {
+    let parts = match (usage.input, usage.output) {
+        (Some(input), Some(output)) => Some(input.saturating_add(output)),
+        (input, output) => input.or(output),
+    };
+    Usage { total: usage.total.or(parts), ..usage }
+}
+
+fn sum(a: Usage, b: Usage) -> Usage {
+    let add = |a: Option<i64>, b: Option<i64>| match (a, b) {
+        (Some(a), Some(b)) => Some(a.saturating_add(b)),
+        (a, b) => a.or(b),
+    };
+    Usage {
+        total: add(a.total, b.total),
+        input: add(a.input, b.input),
+        output: add(a.output, b.output),
+        cache_read: add(a.cache_read, b.cache_read),
+        cache_write: add(a.cache_write, b.cache_write),
+        reasoning: add(a.reasoning, b.reasoning),
+    }
+}
+
+/// `None` for what is no price: not finite, negative, or beyond what an `i128` of nano-USD can be summed from.
+fn nano_usd(cost: f64) -> Option<i128> {
+    (cost.is_finite() && (0.0..1e18).contains(&cost)).then(|| (cost * 1e9).round() as i128)
+}
+
+fn usd(nano: i128) -> f64 {
+    nano as f64 / 1e9
+}

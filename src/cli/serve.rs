@@ -1,0 +1,78 @@
+//! `vectoros serve`: runs the collector until SIGINT or SIGTERM.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use chrono::Utc;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::app::{Addresses, App};
+use crate::auth::{DEFAULT_PROJECT, hash, secret};
+use crate::config::Config;
+use crate::model::key::{Quota, Scopes};
+use crate::store::{NewKey, Store};
+use crate::telemetry::start_logging;
+
+pub async fn run(config: Config) -> anyhow::Result<()> {
+    let started = Instant::now();
+    start_logging(&config.log)?;
+    let has_api_key = !config.auth.api_key.is_empty();
+    let app = App::bind(config).await?;
+    let addresses = app.addresses()?;
+    let store = app.store();
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let shutdown = async move {
+        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+    };
+    let ready = async || {
+        println!("vectoros {} is ready after {:.2} s", env!("CARGO_PKG_VERSION"), started.elapsed().as_secs_f64());
+        println!("  OTLP/HTTP and API  http://{}", addresses.http);
+        println!("  OTLP/gRPC          http://{}", addresses.grpc);
+        if !has_api_key {
+            print_first_key(&store, addresses).await?;
+        }
+        Ok(())
+    };
+    app.run(shutdown, ready).await
+}
+
+/// Makes a key when the database has none and prints it, this once, with the lines to paste.
+async fn print_first_key(store: &Arc<dyn Store>, addresses: Addresses) -> anyhow::Result<()> {
+    if !store.keys().await?.is_empty() {
+        return Ok(());
+    }
+    let (key, id) = secret::generate();
+    let new = NewKey {
+        id,
+        name: Some("first key".into()),
+        project_name: DEFAULT_PROJECT.into(),
+        scopes: Scopes::INGEST_AND_READ,
+        quota: Quota::default(),
+        secret_hash: hash(&key),
+        expires_at: None,
+    };
+    store.add_key(new, Utc::now()).await?;
+    let endpoint = reachable(addresses.http);
+    println!(
+        r#"
+There was no key yet, so one was made for the project "{DEFAULT_PROJECT}". It is shown only now; paste these lines:
+
+export OTEL_EXPORTER_OTLP_ENDPOINT=http://{endpoint}
+export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
+export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{key}
+
+curl http://{endpoint}/runs -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"model":"gpt-4o-mini","input":"Hello","output":"Hi!","status":"success"}}'
+"#
+    );
+    Ok(())
+}
+
+/// An address that a client on this machine can use: 0.0.0.0 is none.
+fn reachable(address: SocketAddr) -> SocketAddr {
+    if address.ip().is_unspecified() {
+        SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), address.port())
+    } else {
+        address
+    }
+}

@@ -1,0 +1,322 @@
+//! Settings: what the user wrote, checked and turned into what the program means by it.
+
+mod rate;
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use figment::Figment;
+use figment::providers::{Env, Format, Serialized, Toml};
+use serde::Deserialize;
+
+pub use rate::{Limit, Rate, Window};
+
+use crate::assembly::LifeCycle;
+use crate::otlp::DecodeLimits;
+
+/// Every setting with its default; compiled in, and the documentation of the settings.
+pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    pub server: Server,
+    pub database: Database,
+    pub auth: Auth,
+    pub ingest: Ingest,
+    pub limits: Limits,
+    pub quota: Quota,
+    pub runs: Runs,
+    pub log: Log,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    pub http: SocketAddr,
+    pub grpc: SocketAddr,
+    #[serde(with = "humantime_serde")]
+    pub shutdown_grace: Duration,
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Database {
+    pub url: String,
+    pub write_connections: usize,
+    pub read_connections: u32,
+}
+
+/// Without the URL, which may hold a password.
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let scheme = self.url.split("://").next().unwrap_or_default();
+        write!(f, "Database {{ {scheme}, {} + {} connections }}", self.write_connections, self.read_connections)
+    }
+}
+
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Auth {
+    pub api_key: String,
+}
+
+impl std::fmt::Debug for Auth {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if self.api_key.is_empty() { "Auth { no API_KEY }" } else { "Auth { API_KEY set }" })
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Ingest {
+    pub queue_bytes: ByteSize,
+    pub batch_steps: usize,
+    pub batch_bytes: ByteSize,
+    #[serde(with = "humantime_serde")]
+    pub hold: Duration,
+    pub throttle_status: u16,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    pub body_bytes: ByteSize,
+    pub request_spans: usize,
+    pub span_items: usize,
+    pub value_depth: usize,
+}
+
+impl Limits {
+    pub fn decode(&self) -> DecodeLimits {
+        DecodeLimits { spans_max: self.request_spans, span_items_max: self.span_items, depth_max: self.value_depth }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Quota {
+    pub requests: Rate,
+    pub steps: Rate,
+    pub bytes: Rate,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Runs {
+    #[serde(with = "humantime_serde")]
+    pub settle: Duration,
+    #[serde(with = "humantime_serde")]
+    pub orphan_idle: Duration,
+    #[serde(with = "humantime_serde")]
+    pub idle_limit: Duration,
+    #[serde(with = "humantime_serde")]
+    pub max_duration: Duration,
+    pub inline_steps: u32,
+}
+
+impl Runs {
+    pub fn life_cycle(&self) -> LifeCycle {
+        LifeCycle {
+            settle: self.settle,
+            orphan_idle: self.orphan_idle,
+            idle_limit: self.idle_limit,
+            max_duration: self.max_duration,
+        }
+    }
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    pub format: LogFormat,
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A setting is wrong; one line that names it and says what is accepted. The program ends with exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct ConfigError(String);
+
+/// What flags of the command line set, above everything else. `None` where a flag is absent.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Flags {
+    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    #[arg(long, global = true, value_name = "URL")]
+    pub database_url: Option<String>,
+    /// Address of OTLP/HTTP and the API, such as 127.0.0.1:4318
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub http: Option<String>,
+    /// Address of OTLP/gRPC, such as 127.0.0.1:4317
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub grpc: Option<String>,
+}
+
+impl Flags {
+    fn settings(&self) -> [(&'static str, Option<String>); 3] {
+        [
+            ("database.url", self.database_url.clone()),
+            ("server.http", self.http.clone()),
+            ("server.grpc", self.grpc.clone()),
+        ]
+    }
+}
+
+impl Config {
+    /// Default < `file` < environment < `flags`. A key that does not exist is an error that names it.
+    pub fn load(file: Option<&Path>, flags: &Flags) -> Result<Config, ConfigError> {
+        let mut layers = Figment::from(Toml::string(DEFAULT_TOML));
+        if let Some(path) = file {
+            // A file that was asked for and is missing must not be passed over in silence.
+            layers = layers.merge(Toml::file_exact(path));
+        }
+        layers = layers.merge(Env::prefixed("VECTOROS_").filter(|name| !is_not_a_setting(name.as_str())).split("__"));
+        // As text: a key that consists of digits is still no number.
+        let named =
+            [("database.url", std::env::var("DATABASE_URL").ok()), ("auth.api_key", std::env::var("API_KEY").ok())];
+        for (key, value) in named.into_iter().chain(flags.settings()) {
+            if let Some(value) = value {
+                layers = layers.merge(Serialized::default(key, value));
+            }
+        }
+        let config: Config = layers.extract().map_err(|error| ConfigError(one_line(error)))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// What no type says: bounds that would stop the program from working.
+    fn validate(&self) -> Result<(), ConfigError> {
+        let wrong = |setting: &str, accepted: &str| Err(ConfigError(format!("{setting}: {accepted}")));
+        if !self.database.url.starts_with("sqlite://")
+            && !self.database.url.starts_with("postgres://")
+            && !self.database.url.starts_with("postgresql://")
+        {
+            return wrong("database.url", "expected sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE");
+        }
+        if !(1..=64).contains(&self.database.write_connections) {
+            return wrong("database.write_connections", "expected 1 to 64");
+        }
+        if !(1..=1000).contains(&self.database.read_connections) {
+            return wrong("database.read_connections", "expected 1 to 1000");
+        }
+        if ![429, 503].contains(&self.ingest.throttle_status) {
+            return wrong("ingest.throttle_status", "expected 503 or 429");
+        }
+        if !(1..=1_000_000).contains(&self.ingest.batch_steps) {
+            return wrong("ingest.batch_steps", "expected 1 to 1000000");
+        }
+        if self.limits.body_bytes.as_u64() == 0 || self.limits.body_bytes > ByteSize::gib(2) {
+            return wrong("limits.body_bytes", "expected 1B to 2GiB");
+        }
+        if self.ingest.queue_bytes < self.limits.body_bytes {
+            return wrong(
+                "ingest.queue_bytes",
+                "expected at least limits.body_bytes, or the largest request never fits",
+            );
+        }
+        if !(1..=64).contains(&self.limits.value_depth) {
+            return wrong("limits.value_depth", "expected 1 to 64");
+        }
+        Ok(())
+    }
+}
+
+/// `VECTOROS_CONFIG` names the file; `VECTOROS_API_KEY` and `VECTOROS_URL` are what clients of the collector use;
+/// `VECTOROS_TEST_…` and `VECTOROS_BENCH_…` belong to the tests and the benchmarks.
+fn is_not_a_setting(name: &str) -> bool {
+    let name = name.to_ascii_uppercase();
+    ["CONFIG", "API_KEY", "URL"].contains(&name.as_str())
+        || ["TEST_", "BENCH_", "KILL_"].iter().any(|p| name.starts_with(p))
+}
+
+fn one_line(error: figment::Error) -> String {
+    let lines: Vec<String> = error.into_iter().map(|e| e.to_string().replace('\n', " ")).collect();
+    lines.join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Runs `check` with the environment and files that `prepare` made, apart from the real ones.
+    fn load(prepare: impl FnOnce(&mut figment::Jail)) -> Result<Config, String> {
+        let mut result = None;
+        #[allow(clippy::result_large_err)] // the signature is figment's
+        figment::Jail::expect_with(|jail| {
+            jail.clear_env();
+            prepare(jail);
+            let file = Path::new("my.toml").exists().then_some(Path::new("my.toml"));
+            result = Some(Config::load(file, &Flags::default()).map_err(|e| e.to_string()));
+            Ok(())
+        });
+        result.expect("the closure ran")
+    }
+
+    #[test]
+    fn the_default_file_is_a_whole_configuration() {
+        let config = load(|_| ()).unwrap();
+        assert_eq!(config.server.http.to_string(), "127.0.0.1:4318");
+        assert_eq!(config.runs.idle_limit, Duration::from_secs(900));
+        assert_eq!(config.limits.body_bytes, ByteSize::mib(64));
+        assert_eq!(config.quota.requests, "6000/min".parse().unwrap());
+    }
+
+    #[test]
+    fn environment_beats_file_beats_default() {
+        let config = load(|jail| {
+            jail.create_file("my.toml", "[runs]\nsettle = \"1s\"\norphan_idle = \"2s\"").unwrap();
+            jail.set_env("VECTOROS_RUNS__SETTLE", "200ms");
+            jail.set_env("DATABASE_URL", "sqlite://other.db");
+            jail.set_env("API_KEY", "12345");
+        })
+        .unwrap();
+        assert_eq!(config.runs.settle, Duration::from_millis(200));
+        assert_eq!(config.runs.orphan_idle, Duration::from_secs(2));
+        assert_eq!(config.database.url, "sqlite://other.db");
+        assert_eq!(config.auth.api_key, "12345");
+    }
+
+    #[test]
+    fn an_unknown_key_is_named() {
+        let error = load(|jail| jail.set_env("VECTOROS_RUNS__SETTEL", "1s")).unwrap_err();
+        assert!(error.contains("settel"), "{error}");
+        let error = load(|jail| jail.set_env("VECTOROS_COLOUR", "red")).unwrap_err();
+        assert!(error.contains("colour"), "{error}");
+        let error = load(|jail| drop(jail.create_file("my.toml", "[server]\nport = 1").unwrap())).unwrap_err();
+        assert!(error.contains("port"), "{error}");
+    }
+
+    #[test]
+    fn a_wrong_value_names_its_setting() {
+        for (name, value, setting) in [
+            ("VECTOROS_INGEST__THROTTLE_STATUS", "500", "ingest.throttle_status"),
+            ("VECTOROS_RUNS__SETTLE", "soon", "runs.settle"),
+            ("VECTOROS_QUOTA__STEPS", "lots", "quota.steps"),
+            ("VECTOROS_INGEST__QUEUE_BYTES", "1MiB", "ingest.queue_bytes"),
+            ("VECTOROS_LIMITS__VALUE_DEPTH", "65", "limits.value_depth"),
+            ("VECTOROS_DATABASE__WRITE_CONNECTIONS", "0", "database.write_connections"),
+            ("DATABASE_URL", "mysql://x", "database.url"),
+        ] {
+            let error = load(|jail| jail.set_env(name, value)).unwrap_err();
+            assert!(error.to_lowercase().contains(setting), "{name}: {error}");
+        }
+    }
+
+    #[test]
+    fn nothing_secret_shows_in_debug_output() {
+        let config = load(|jail| {
+            jail.set_env("DATABASE_URL", "postgres://me:s3cret@host/db");
+            jail.set_env("API_KEY", "s3cret");
+        });
+        assert!(!format!("{config:?}").contains("s3cret"));
+    }
+}

@@ -1,0 +1,28 @@
+//! Why one span was not taken, in words that hold nothing of the payload.
+
+use crate::otlp::wire::WireError;
+
+/// Small and without allocation: a request may hold millions of bad spans, and only the first few are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("the protobuf message is damaged: {0}; send it again or check the exporter")]
+    Wire(#[from] WireError),
+    #[error("{field} has the wrong protobuf wire type; check the exporter's version of opentelemetry-proto")]
+    WireType { field: &'static str },
+    #[error("{field} must be {expected} in OTLP/JSON")]
+    JsonType { field: &'static str, expected: &'static str },
+    #[error("{field} must have {expected} bytes but has {got}")]
+    IdLength { field: &'static str, expected: usize, got: usize },
+    #[error("{field} must not be all zeros")]
+    IdZero { field: &'static str },
+    #[error("more than {max} spans in one request; send smaller batches")]
+    TooManySpans { max: usize },
+    #[error("more than {max} attributes, events and links in one span; set the SDK's span limits lower")]
+    TooManyItems { max: usize },
+    #[error("the request holds more tiny or empty values than its size allows; send smaller batches")]
+    TooManyValues,
+    #[error("its resource cannot be read; check the exporter")]
+    Resource,
+    #[error("its scope cannot be read; check the exporter")]
+    Scope,
+}

@@ -1,0 +1,149 @@
+//! OTLP/gRPC: `TraceService/Export`.
+//!
+//! The framing is read here, and not by tonic's service: that one decodes with prost before anybody can bound it, and
+//! answers a message that is too large with OUT_OF_RANGE, which OTLP exporters try again for ever.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use bytes::{Buf, Bytes};
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http_body_util::{BodyExt, Full};
+
+use crate::auth::credentials::key_in;
+use crate::model::key::Scope;
+use crate::pipeline::{Encoding, Outcome, Pipeline, Refusal};
+use crate::receiver::body::{Compression, inflate, read_as_sent};
+use crate::receiver::status::{export_response, grpc_refusal, verdict};
+use crate::telemetry::{ByReason, Transport};
+
+pub const TRACES_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
+
+/// Compressed flag and length of a message.
+const PREFIX_BYTES: usize = 5;
+
+const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
+
+pub async fn export_traces(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
+    if !is_grpc {
+        let mut response = Response::new(Body::empty());
+        *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        return response;
+    }
+    let mut response = match export(&pipeline, &head.headers, body).await {
+        Ok(outcome) => success(&outcome),
+        Err(refusal) => {
+            let reason = verdict(&refusal, pipeline.throttle_status).reason;
+            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::grpc, reason }).inc();
+            grpc_refusal(&refusal, pipeline.throttle_status)
+        }
+    };
+    response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip"));
+    response
+}
+
+async fn export(pipeline: &Pipeline, headers: &HeaderMap, body: Body) -> Result<Outcome, Refusal> {
+    let hold = hold(pipeline.hold, headers);
+    let deadline = Instant::now() + hold;
+    let key = pipeline.authenticate(key_in(headers).as_deref(), Scope::Ingest).await?;
+    let (framed, reservation) = read_as_sent(pipeline, headers, body, deadline).await?;
+    let (compressed, message) = unframe(framed)?;
+    let compression = match compressed {
+        true => Compression::from_name(headers.get("grpc-encoding").and_then(|value| value.to_str().ok()))?,
+        false => Compression::None,
+    };
+    let body = inflate(pipeline, message, reservation, compression, deadline).await?;
+    pipeline.consume_traces(&key, Encoding::Protobuf, body, Transport::grpc, Instant::now() + hold).await
+}
+
+/// The one message of a unary call.
+fn unframe(mut framed: Bytes) -> Result<(bool, Bytes), Refusal> {
+    let wrong = |what: &str| Refusal::Malformed(format!("a unary call carries one message, {what}"));
+    if framed.len() < PREFIX_BYTES {
+        return Err(wrong("this one has none"));
+    }
+    let flag = framed.get_u8();
+    let length = framed.get_u32() as usize;
+    if flag > 1 {
+        return Err(wrong("and its compressed flag is 0 or 1"));
+    }
+    match framed.len().cmp(&length) {
+        std::cmp::Ordering::Less => Err(wrong("this one is cut")),
+        std::cmp::Ordering::Greater => Err(wrong("this one has more behind it")),
+        std::cmp::Ordering::Equal => Ok((flag == 1, framed)),
+    }
+}
+
+/// Not longer than 0.7 of the caller's own deadline, so that an answer still reaches it.
+fn hold(hold_max: Duration, headers: &HeaderMap) -> Duration {
+    let timeout = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
+    timeout.map_or(hold_max, |timeout| hold_max.min(timeout.mul_f64(0.7)))
+}
+
+/// `grpc-timeout` is up to eight digits and a unit: H, M, S, m (ms), u (µs), n (ns).
+fn parse_timeout(value: &str) -> Option<Duration> {
+    let (digits, unit) = value.split_at_checked(value.len().checked_sub(1)?)?;
+    if digits.is_empty() || digits.len() > 8 {
+        return None;
+    }
+    let amount: u64 = digits.parse().ok()?;
+    Some(match unit {
+        "H" => Duration::from_secs(amount * 3600),
+        "M" => Duration::from_secs(amount * 60),
+        "S" => Duration::from_secs(amount),
+        "m" => Duration::from_millis(amount),
+        "u" => Duration::from_micros(amount),
+        "n" => Duration::from_nanos(amount),
+        _ => return None,
+    })
+}
+
+/// One message, also when it is empty (the .NET exporter takes an answer without one for a failure), then the status.
+fn success(outcome: &Outcome) -> Response {
+    let message = export_response(outcome);
+    let mut framed = Vec::with_capacity(PREFIX_BYTES + message.len());
+    framed.push(0);
+    framed.extend_from_slice(&(message.len() as u32).to_be_bytes());
+    framed.extend_from_slice(&message);
+    let trailers = HeaderMap::from_iter([(HeaderName::from_static("grpc-status"), HeaderValue::from_static("0"))]);
+    let body = Full::new(Bytes::from(framed)).with_trailers(async { Some(Ok(trailers)) });
+    let mut response = Response::new(Body::new(body));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_message_is_unframed_and_everything_else_refused() {
+        let frame = |bytes: &'static [u8]| unframe(Bytes::from_static(bytes));
+        assert_eq!(frame(b"\0\0\0\0\0").unwrap(), (false, Bytes::new()));
+        assert_eq!(frame(b"\x01\0\0\0\x02ab").unwrap(), (true, Bytes::from_static(b"ab")));
+        for wrong in [&b""[..], b"\0\0\0\0", b"\0\0\0\0\x02a", b"\0\0\0\0\x01ab", b"\x02\0\0\0\0"] {
+            assert!(matches!(frame(wrong), Err(Refusal::Malformed(_))), "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_callers_deadline_shortens_the_hold() {
+        let held = |timeout: &str| {
+            let headers = HeaderMap::from_iter([(HeaderName::from_static("grpc-timeout"), timeout.parse().unwrap())]);
+            hold(Duration::from_secs(4), &headers)
+        };
+        assert_eq!(held("10S"), Duration::from_secs(4));
+        assert_eq!(held("1000m"), Duration::from_millis(700));
+        assert_eq!(held("99999999H"), Duration::from_secs(4));
+        for unreadable in ["", "S", "1", "1x", "123456789S", "-1S"] {
+            assert_eq!(held(unreadable), Duration::from_secs(4), "{unreadable}");
+        }
+        assert_eq!(hold(Duration::from_secs(4), &HeaderMap::new()), Duration::from_secs(4));
+    }
+}

@@ -1,0 +1,71 @@
+//! OTLP/HTTP: `POST /v1/traces`, protobuf and JSON.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::response::Response;
+use http::header::ALLOW;
+use http::{HeaderMap, HeaderValue, StatusCode};
+use tonic::Code;
+
+use crate::auth::credentials::key_in;
+use crate::model::key::Scope;
+use crate::pipeline::{Encoding, Outcome, Pipeline, Refusal};
+use crate::receiver::body::{compression_of, encoding_of, read};
+use crate::receiver::status::{http_refusal, http_status, http_success, verdict};
+use crate::telemetry::{ByReason, Transport};
+
+pub async fn export_traces(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
+    let encoding = encoding_of(&head.headers);
+    let answer_in = *encoding.as_ref().unwrap_or(&Encoding::Json);
+    match export(&pipeline, &head.headers, encoding, body).await {
+        Ok(outcome) => http_success(answer_in, &outcome),
+        Err(refusal) => {
+            let reason = verdict(&refusal, pipeline.throttle_status).reason;
+            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::http, reason }).inc();
+            http_refusal(answer_in, &refusal, pipeline.throttle_status)
+        }
+    }
+}
+
+/// Headers first: whoever has no key is told before a byte of the body is read.
+async fn export(
+    pipeline: &Pipeline,
+    headers: &HeaderMap,
+    encoding: Result<Encoding, Refusal>,
+    body: Body,
+) -> Result<Outcome, Refusal> {
+    let deadline = Instant::now() + pipeline.hold;
+    let key = pipeline.authenticate(key_in(headers).as_deref(), Scope::Ingest).await?;
+    let encoding = encoding?;
+    let compression = compression_of(headers)?;
+    let body = read(pipeline, headers, body, compression, deadline).await?;
+    // The wait for a commit starts when the sender has sent everything.
+    let deadline = Instant::now() + pipeline.hold;
+    pipeline.consume_traces(&key, encoding, body, Transport::http, deadline).await
+}
+
+pub async fn wrong_method(headers: HeaderMap) -> Response {
+    let encoding = encoding_of(&headers).unwrap_or(Encoding::Json);
+    let message = "traces are sent with POST";
+    let mut response = http_status(encoding, StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, message, None, false);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+/// Refused visibly: data that is not kept is never acknowledged.
+pub async fn signal_not_taken(headers: HeaderMap) -> Response {
+    let encoding = encoding_of(&headers).unwrap_or(Encoding::Json);
+    let message = "this version takes traces only: set OTEL_LOGS_EXPORTER=none and OTEL_METRICS_EXPORTER=none, or send them elsewhere";
+    http_status(encoding, StatusCode::NOT_FOUND, Code::Unimplemented, message, None, false)
+}
+
+/// Any other path, told in a form that an exporter can read.
+pub async fn unknown_path(headers: HeaderMap) -> Response {
+    let encoding = encoding_of(&headers).unwrap_or(Encoding::Json);
+    let message = "nothing is here: OTLP traces go to /v1/traces (set OTEL_EXPORTER_OTLP_ENDPOINT to the address without a path), runs to /runs";
+    http_status(encoding, StatusCode::NOT_FOUND, Code::Unimplemented, message, None, false)
+}

@@ -1,0 +1,188 @@
+//! The native way in: `POST /runs`, `POST /runs/batch`, `POST /runs/{run_id}/steps`. Answers are JSON.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use axum::body::Body as HttpBody;
+use axum::extract::{Path, Request, State};
+use axum::response::{IntoResponse, Response};
+use chrono::Utc;
+use http::header::CONTENT_TYPE;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::auth::credentials::key_in;
+use crate::model::batch::{Native, NativeOutcome};
+use crate::model::key::{ApiKey, Scope};
+use crate::native::{self, BatchForm, Fault, Unreadable};
+use crate::pipeline::{Outcome, Pipeline, Refusal};
+use crate::receiver::body::{compression_of, read};
+use crate::receiver::status::{json_detail, json_refusal, verdict};
+use crate::telemetry::{ByReason, Transport};
+
+/// A native request that did not succeed.
+enum Failure {
+    Refused(Refusal),
+    Faults(Vec<Fault>),
+    Conflict(Uuid),
+    NotFound,
+}
+
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Failure {
+        Failure::Refused(refusal)
+    }
+}
+
+pub async fn submit(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
+    let done = async {
+        let incoming = receive(&pipeline, request).await?;
+        let body = incoming.json()?;
+        submit_one(&pipeline, &incoming, &body).await
+    };
+    answer(&pipeline, done.await)
+}
+
+/// Answers 200 with one result for each run, in order: a bad run never costs its neighbours.
+pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
+    let done = async {
+        let incoming = receive(&pipeline, request).await?;
+        let bodies = native::split_batch(&incoming.bytes, incoming.form).map_err(|unreadable| match unreadable {
+            Unreadable::NotJson(why) => Failure::Refused(Refusal::Malformed(format!("the body is not JSON: {why}"))),
+            Unreadable::Faults(faults) => Failure::Faults(faults),
+        })?;
+        let mut results = Vec::with_capacity(bodies.len());
+        for body in bodies {
+            let result = match body {
+                Ok(body) => submit_one(&pipeline, &incoming, &body).await,
+                Err(fault) => Err(Failure::Faults(vec![fault])),
+            };
+            results.push(match result {
+                Ok(run) => json!({"status": 200, "run": run}),
+                Err(failure) => {
+                    let (status, body) = described(&failure);
+                    json!({"status": status.as_u16(), "detail": body["detail"]})
+                }
+            });
+        }
+        Ok(json!({"results": results}))
+    };
+    answer(&pipeline, done.await)
+}
+
+pub async fn append_steps(
+    State(pipeline): State<Arc<Pipeline>>,
+    Path(run_id): Path<String>,
+    request: Request,
+) -> Response {
+    let done = async {
+        let incoming = receive(&pipeline, request).await?;
+        let body = incoming.json()?;
+        // An id that cannot exist answers like one that does not.
+        let run_id = Uuid::parse_str(&run_id).map_err(|_| Failure::NotFound)?;
+        let steps = native::appended_steps(incoming.key.project, run_id, &body, Utc::now()).map_err(Failure::Faults)?;
+        store(&pipeline, &incoming, Native::Append { run_id }, run_id, steps).await
+    };
+    answer(&pipeline, done.await)
+}
+
+async fn submit_one(pipeline: &Pipeline, incoming: &Incoming, body: &Value) -> Result<Value, Failure> {
+    let submission =
+        native::submission(incoming.key.project, body, Uuid::now_v7(), Utc::now()).map_err(Failure::Faults)?;
+    let run_id = submission.run_id;
+    let native = Native::Submit { run_id, declared: Box::new(submission.declared) };
+    store(pipeline, incoming, native, run_id, submission.steps).await
+}
+
+/// Stores, then answers with the run as it now stands in the store.
+async fn store(
+    pipeline: &Pipeline,
+    incoming: &Incoming,
+    native: Native,
+    run_id: Uuid,
+    steps: Vec<crate::model::step::Step>,
+) -> Result<Value, Failure> {
+    let deadline = Instant::now() + pipeline.hold;
+    let Outcome { native, rejections, .. } =
+        pipeline.consume_native(&incoming.key, native, steps, incoming.bytes.len() as u64, deadline).await?;
+    if let Some(example) = rejections.first.first() {
+        return Err(
+            Refusal::Malformed(format!("the run cannot be stored: {}: {}", example.place, example.reason)).into()
+        );
+    }
+    match native {
+        Some(NativeOutcome::Conflict) => Err(Failure::Conflict(run_id)),
+        Some(NativeOutcome::NotFound) => Err(Failure::NotFound),
+        Some(NativeOutcome::Created | NativeOutcome::Unchanged | NativeOutcome::Updated) | None => {
+            let stored = pipeline.reader.run(incoming.key.project, run_id, Utc::now()).await;
+            // Stored, but not readable this moment: the sender may ask again, which changes nothing.
+            let run = stored.map_err(|_| Refusal::Busy)?.ok_or(Failure::NotFound)?;
+            run.native_json().map_err(|error| Refusal::Malformed(format!("the run cannot be shown: {error}")).into())
+        }
+    }
+}
+
+struct Incoming {
+    key: Arc<ApiKey>,
+    bytes: bytes::Bytes,
+    form: BatchForm,
+}
+
+impl Incoming {
+    fn json(&self) -> Result<Value, Failure> {
+        serde_json::from_slice(&self.bytes).map_err(|error| {
+            Refusal::Malformed(format!("the body is not JSON: line {}, column {}", error.line(), error.column())).into()
+        })
+    }
+}
+
+async fn receive(pipeline: &Pipeline, request: Request<HttpBody>) -> Result<Incoming, Failure> {
+    let (head, body) = request.into_parts();
+    let deadline = Instant::now() + pipeline.hold;
+    let key = pipeline.authenticate(key_in(&head.headers).as_deref(), Scope::Ingest).await?;
+    let form = form_of(&head.headers)?;
+    let compression = compression_of(&head.headers)?;
+    let body = read(pipeline, &head.headers, body, compression, deadline).await?;
+    pipeline.quotas.admit_request(&key, body.sent_bytes).map_err(Refusal::OverQuota)?;
+    Ok(Incoming { key, bytes: body.bytes, form })
+}
+
+fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
+    // Clients of the seed that name no type send JSON.
+    let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(BatchForm::Object) };
+    let media_type =
+        value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    match media_type.as_str() {
+        "application/json" => Ok(BatchForm::Object),
+        "application/x-ndjson" | "application/jsonl" => Ok(BatchForm::Lines),
+        _ => Err(Refusal::Unsupported("send Content-Type: application/json".into())),
+    }
+}
+
+fn answer(pipeline: &Pipeline, done: Result<Value, Failure>) -> Response {
+    match done {
+        Ok(body) => (StatusCode::OK, axum::Json(body)).into_response(),
+        Err(Failure::Refused(refusal)) => {
+            let reason = verdict(&refusal, pipeline.throttle_status).reason;
+            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::native, reason }).inc();
+            json_refusal(&refusal)
+        }
+        Err(failure) => {
+            let (status, body) = described(&failure);
+            (status, axum::Json(body)).into_response()
+        }
+    }
+}
+
+fn described(failure: &Failure) -> (StatusCode, Value) {
+    match failure {
+        Failure::Refused(refusal) => json_detail(refusal),
+        Failure::Faults(faults) => (StatusCode::UNPROCESSABLE_ENTITY, json!({"detail": faults})),
+        Failure::Conflict(run_id) => {
+            let detail = format!("run {run_id} exists with other content and is not running: send a new run_id");
+            (StatusCode::CONFLICT, json!({"detail": detail}))
+        }
+        Failure::NotFound => (StatusCode::NOT_FOUND, json!({"detail": "Run not found"})),
+    }
+}

@@ -1,0 +1,312 @@
+//! The one place where a refusal becomes an answer: HTTP status, gRPC code and the hint when to try again.
+
+use axum::body::Body;
+use axum::response::{IntoResponse, Response};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
+use http::{HeaderValue, StatusCode};
+use prost::Message;
+use serde_json::{Value, json};
+use tonic::Code;
+use tonic_types::{ErrorDetails, StatusExt, pb};
+
+use crate::auth::AuthError;
+use crate::model::batch::{Rejection, Rejections};
+use crate::pipeline::{Encoding, Outcome, Refusal};
+use crate::quota::OverQuota;
+
+/// Seconds after which an exporter shall try again. All of them give up about 10 s after the first try.
+const RETRY_AFTER_S: u64 = 1;
+const RETRY_AFTER_MAX_S: u64 = 4;
+/// Longest text of a partial success.
+const MESSAGE_BYTES_MAX: usize = 1024;
+
+/// What a refusal means on each protocol.
+pub struct Verdict {
+    pub http: StatusCode,
+    pub grpc: Code,
+    /// Present exactly when trying again can help.
+    pub retry_after_s: Option<u64>,
+    /// Label of the counter of refused requests.
+    pub reason: &'static str,
+}
+
+/// `throttle_status` is what HTTP says for a rate limit: 503 or 429.
+pub fn verdict(refusal: &Refusal, throttle_status: u16) -> Verdict {
+    let permanent = |http, grpc, reason| Verdict { http, grpc, retry_after_s: None, reason };
+    let retry = |http, seconds, reason| Verdict { http, grpc: Code::Unavailable, retry_after_s: Some(seconds), reason };
+    match refusal {
+        Refusal::Auth(AuthError::Missing) => permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "no_key"),
+        Refusal::Auth(AuthError::Invalid) => permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "invalid_key"),
+        Refusal::Auth(AuthError::Scope(_)) => permanent(StatusCode::FORBIDDEN, Code::PermissionDenied, "scope"),
+        Refusal::Auth(AuthError::Unavailable(_)) => {
+            retry(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_S, "key_store_away")
+        }
+        Refusal::OverQuota(over) => match over.retry_after {
+            Some(wait) => {
+                let status = StatusCode::from_u16(throttle_status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
+                retry(status, wait.as_secs().saturating_add(1).clamp(1, RETRY_AFTER_MAX_S), "over_quota")
+            }
+            None => permanent(StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, "larger_than_quota"),
+        },
+        Refusal::Malformed(_) => permanent(StatusCode::BAD_REQUEST, Code::InvalidArgument, "malformed"),
+        Refusal::TooLarge { .. } => permanent(StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, "too_large"),
+        Refusal::Unsupported(_) => permanent(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented, "unsupported"),
+        Refusal::Busy => retry(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_S, "busy"),
+        Refusal::Stopping => retry(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_S, "stopping"),
+    }
+}
+
+/// An OTLP/HTTP success: exactly 200 with an export response, empty unless something was rejected.
+pub fn http_success(encoding: Encoding, outcome: &Outcome) -> Response {
+    let body = match encoding {
+        Encoding::Protobuf => export_response(outcome),
+        Encoding::Json if outcome.rejections.is_empty() => b"{}".to_vec(),
+        Encoding::Json => {
+            let rejected = outcome.rejections.count.to_string();
+            json!({"partialSuccess": {"rejectedSpans": rejected, "errorMessage": rejected_message(&outcome.rejections)}})
+                .to_string()
+                .into_bytes()
+        }
+    };
+    (StatusCode::OK, [(CONTENT_TYPE, media_type(encoding))], body).into_response()
+}
+
+/// An OTLP/HTTP refusal: a `google.rpc.Status` in the encoding of the request.
+pub fn http_refusal(encoding: Encoding, refusal: &Refusal, throttle_status: u16) -> Response {
+    let verdict = verdict(refusal, throttle_status);
+    let message = refusal.to_string();
+    let mut response = http_status(
+        encoding,
+        verdict.http,
+        verdict.grpc,
+        &message,
+        verdict.retry_after_s,
+        matches!(refusal, Refusal::Malformed(_)),
+    );
+    if verdict.http == StatusCode::UNAUTHORIZED {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if verdict.http == StatusCode::UNSUPPORTED_MEDIA_TYPE {
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    response
+}
+
+/// Any OTLP/HTTP error that is no refusal of the pipeline, such as a wrong path.
+pub fn http_status(
+    encoding: Encoding,
+    status: StatusCode,
+    code: Code,
+    message: &str,
+    retry_after_s: Option<u64>,
+    bad_request: bool,
+) -> Response {
+    let details = error_details(retry_after_s, bad_request.then_some(message));
+    let body = match encoding {
+        Encoding::Protobuf => {
+            // The status of tonic-types is the one place that knows how details are packed into Any.
+            tonic::Status::with_error_details(code, message, details).details().to_vec()
+        }
+        Encoding::Json => json_status(code, message, retry_after_s, bad_request).to_string().into_bytes(),
+    };
+    let mut response = (status, [(CONTENT_TYPE, media_type(encoding))], body).into_response();
+    if let Some(seconds) = retry_after_s {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(seconds));
+    }
+    response
+}
+
+/// A gRPC error. It has no body, so that it goes out as trailers only, the form that every client reads.
+pub fn grpc_refusal(refusal: &Refusal, throttle_status: u16) -> Response {
+    let verdict = verdict(refusal, throttle_status);
+    let message = refusal.to_string();
+    let details = error_details(verdict.retry_after_s, matches!(refusal, Refusal::Malformed(_)).then_some(&message));
+    let mut status = tonic::Status::with_error_details(verdict.grpc, &message, details);
+    if let Some(seconds) = verdict.retry_after_s {
+        // The only place where the Python exporter looks for the delay.
+        let info = pb::RetryInfo { retry_delay: Some(prost_types::Duration { seconds: seconds as i64, nanos: 0 }) };
+        status
+            .metadata_mut()
+            .insert_bin("google.rpc.retryinfo-bin", tonic::metadata::MetadataValue::from_bytes(&info.encode_to_vec()));
+    }
+    status.into_http::<Body>()
+}
+
+/// A refusal of the native API and of the query API: `{"detail": …}`, in the seed's words for keys, 429 for rates.
+pub fn json_refusal(refusal: &Refusal) -> Response {
+    let (status, body) = json_detail(refusal);
+    let mut response = (status, axum::Json(body)).into_response();
+    let headers = response.headers_mut();
+    match refusal {
+        Refusal::OverQuota(OverQuota { what, limit, retry_after: Some(wait) }) => {
+            // draft-ietf-httpapi-ratelimit-headers: the policy that refused, nothing left, seconds until there is.
+            let wait_s = wait.as_secs().saturating_add(1);
+            let window_s = limit.window.duration().as_secs();
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait_s));
+            for (name, value) in [
+                ("ratelimit-policy", format!("\"{what}\";q={};w={window_s}", limit.amount)),
+                ("ratelimit", format!("\"{what}\";r=0;t={wait_s}")),
+            ] {
+                if let Ok(value) = HeaderValue::try_from(value) {
+                    headers.insert(name, value);
+                }
+            }
+        }
+        Refusal::Auth(AuthError::Missing) => {
+            headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        _ => {
+            if let Some(seconds) = verdict(refusal, StatusCode::TOO_MANY_REQUESTS.as_u16()).retry_after_s {
+                headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            }
+        }
+    }
+    response
+}
+
+/// Status and body of a refusal on the JSON side.
+pub fn json_detail(refusal: &Refusal) -> (StatusCode, Value) {
+    let (status, detail) = match refusal {
+        Refusal::Auth(AuthError::Missing) => (StatusCode::UNAUTHORIZED, "Missing API key".to_owned()),
+        Refusal::Auth(AuthError::Invalid) => (StatusCode::FORBIDDEN, "Invalid API key".to_owned()),
+        other => (verdict(other, StatusCode::TOO_MANY_REQUESTS.as_u16()).http, other.to_string()),
+    };
+    (status, json!({"detail": detail}))
+}
+
+/// An `ExportTraceServiceResponse`; no bytes when everything was taken.
+pub fn export_response(outcome: &Outcome) -> Vec<u8> {
+    let partial_success = (!outcome.rejections.is_empty()).then(|| PartialSuccess {
+        rejected_spans: i64::try_from(outcome.rejections.count).unwrap_or(i64::MAX),
+        error_message: rejected_message(&outcome.rejections),
+    });
+    ExportResponse { partial_success }.encode_to_vec()
+}
+
+/// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct ExportResponse {
+    #[prost(message, optional, tag = "1")]
+    partial_success: Option<PartialSuccess>,
+}
+
+/// `opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess`.
+#[derive(Clone, PartialEq, prost::Message)]
+struct PartialSuccess {
+    #[prost(int64, tag = "1")]
+    rejected_spans: i64,
+    #[prost(string, tag = "2")]
+    error_message: String,
+}
+
+fn rejected_message(rejections: &Rejections) -> String {
+    let mut message = String::new();
+    for Rejection { place, reason } in &rejections.first {
+        let entry = format!("{}{place}: {reason}", if message.is_empty() { "" } else { "; " });
+        if message.len() + entry.len() > MESSAGE_BYTES_MAX {
+            break;
+        }
+        message += &entry;
+    }
+    if rejections.count > rejections.first.len() as u64 {
+        message += &format!("; {} in all", rejections.count);
+    }
+    message
+}
+
+fn error_details(retry_after_s: Option<u64>, violation: Option<&str>) -> ErrorDetails {
+    let mut details = ErrorDetails::new();
+    if let Some(seconds) = retry_after_s {
+        details.set_retry_info(Some(std::time::Duration::from_secs(seconds)));
+    }
+    if let Some(description) = violation {
+        details.add_bad_request_violation("body", description);
+    }
+    details
+}
+
+fn json_status(code: Code, message: &str, retry_after_s: Option<u64>, bad_request: bool) -> Value {
+    let mut details = Vec::new();
+    if let Some(seconds) = retry_after_s {
+        details.push(json!({"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": format!("{seconds}s")}));
+    }
+    if bad_request {
+        let violation = json!({"field": "body", "description": message});
+        details.push(json!({"@type": "type.googleapis.com/google.rpc.BadRequest", "fieldViolations": [violation]}));
+    }
+    let mut status = json!({"code": code as i32, "message": message});
+    if !details.is_empty() {
+        status["details"] = Value::Array(details);
+    }
+    status
+}
+
+/// Bare, without parameters: the Collector and the Go SDK compare it exactly.
+fn media_type(encoding: Encoding) -> &'static str {
+    match encoding {
+        Encoding::Protobuf => "application/x-protobuf",
+        Encoding::Json => "application/json",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD_NO_PAD;
+
+    use super::*;
+
+    /// The wire form that the OTLP specification's messages have, byte by byte.
+    #[test]
+    fn the_protobuf_answers_have_the_bytes_of_the_specification() {
+        assert_eq!(export_response(&Outcome::default()), b"");
+        let outcome = Outcome { rejections: Rejections { count: 3, first: vec![] }, ..Outcome::default() };
+        assert_eq!(export_response(&outcome)[..4], [0x0a, 0x12, 0x08, 0x03]);
+        let busy = tonic::Status::with_error_details(Code::Unavailable, "busy", error_details(Some(1), None));
+        assert_eq!(
+            STANDARD_NO_PAD.encode(busy.details()),
+            "CA4SBGJ1c3kaMAoodHlwZS5nb29nbGVhcGlzLmNvbS9nb29nbGUucnBjLlJldHJ5SW5mbxIECgIIAQ"
+        );
+    }
+
+    #[test]
+    fn a_retry_hint_stands_exactly_where_trying_again_helps() {
+        use crate::config::{Limit, Window};
+        let limit = Limit { amount: 1, window: Window::Minute };
+        let over = |retry_after| Refusal::OverQuota(OverQuota { what: "steps", limit, retry_after });
+        let minute = Some(std::time::Duration::from_secs(60));
+        for (refusal, http, grpc, retry) in [
+            (Refusal::Auth(AuthError::Missing), 401, Code::Unauthenticated, None),
+            (Refusal::Auth(AuthError::Invalid), 401, Code::Unauthenticated, None),
+            (Refusal::Auth(AuthError::Scope("ingest")), 403, Code::PermissionDenied, None),
+            (Refusal::Malformed("x".into()), 400, Code::InvalidArgument, None),
+            (Refusal::TooLarge { limit_bytes: 1 }, 413, Code::ResourceExhausted, None),
+            (Refusal::Unsupported("x".into()), 415, Code::Unimplemented, None),
+            (Refusal::Busy, 503, Code::Unavailable, Some(1)),
+            (Refusal::Stopping, 503, Code::Unavailable, Some(1)),
+            (over(minute), 503, Code::Unavailable, Some(4)),
+            (over(None), 413, Code::ResourceExhausted, None),
+        ] {
+            let verdict = verdict(&refusal, 503);
+            assert_eq!(
+                (verdict.http.as_u16(), verdict.grpc, verdict.retry_after_s),
+                (http, grpc, retry),
+                "{refusal:?}"
+            );
+            let response = grpc_refusal(&refusal, 503);
+            assert_eq!(response.headers().contains_key("google.rpc.retryinfo-bin"), retry.is_some(), "{refusal:?}");
+            assert_eq!(
+                http_refusal(Encoding::Json, &refusal, 503).headers().contains_key("retry-after"),
+                retry.is_some()
+            );
+        }
+        assert_eq!(verdict(&over(minute), 429).http.as_u16(), 429);
+    }
+
+    #[test]
+    fn the_text_of_a_partial_success_is_short() {
+        let example = Rejection { place: "p".repeat(300), reason: "r".repeat(300) };
+        let message = rejected_message(&Rejections { count: 1000, first: vec![example; 5] });
+        assert!(message.len() < MESSAGE_BYTES_MAX + 32 && message.ends_with("1000 in all"), "{message}");
+    }
+}

@@ -1,0 +1,201 @@
+//! The store on Postgres, 14 or newer: by URL alone, and by any number of collectors at once.
+//!
+//! Behind a pooler that gives each transaction another server connection (PgBouncer before 1.21, for example) add
+//! `statement-cache-capacity=0` to the URL; nothing else is kept in a session.
+
+mod connection;
+mod partitions;
+mod tables;
+
+use std::time::Duration;
+
+use anyhow::Context;
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::value::RawValue;
+use sqlx::migrate::Migrator;
+use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
+use sqlx::types::Json;
+use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use self::connection::{Lent, TRANSACTION_MAX, within};
+use super::columns::{KeyRow, RunRow, StepRow, decoded};
+use super::{NewKey, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, storable, sweep, write};
+use crate::assembly::LifeCycle;
+use crate::model::batch::{Batch, Written};
+use crate::model::id::ProjectId;
+use crate::model::key::{ApiKey, Quota};
+use crate::model::query::{Page, RunFilter};
+use crate::model::run::Run;
+use crate::model::step::Step;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
+
+const ACQUIRE_MAX: Duration = Duration::from_secs(3);
+
+const ORIGINS: &str = "SELECT origin_id, body FROM origins WHERE project_id = $1 AND origin_id = ANY($2)";
+const TOUCH_KEYS: &str = "UPDATE api_keys SET last_used_at = GREATEST(last_used_at, $2) WHERE key_id = ANY($1)";
+
+pub(super) struct PostgresStore {
+    options: PgConnectOptions,
+    /// Reads and keys; a slow reader never holds up a writer, which has its own connection.
+    pool: PgPool,
+    sweeper: Mutex<Lent>,
+    tuning: Tuning,
+}
+
+impl PostgresStore {
+    /// Connects on first use: the server may be away now.
+    pub fn open(url: &str, tuning: Tuning) -> anyhow::Result<PostgresStore> {
+        let options: PgConnectOptions = url.parse().context("the database URL is no valid postgres:// URL")?;
+        let options = options.application_name("vectoros");
+        let pool = PgPoolOptions::new()
+            .max_connections(tuning.readers_max)
+            .acquire_timeout(ACQUIRE_MAX)
+            .connect_lazy_with(options.clone());
+        let sweeper = Mutex::new(Lent::new(options.clone()));
+        Ok(PostgresStore { options, pool, sweeper, tuning })
+    }
+
+    /// A connection for work that is done once; closed when dropped, whatever it was doing.
+    async fn connect(&self) -> sqlx::Result<PgConnection> {
+        within(ACQUIRE_MAX, self.options.connect()).await
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn migrate(&self) -> anyhow::Result<()> {
+        let mut connection = self.connect().await.map_err(StoreError::from)?;
+        // Not `run`, whose future the compiler cannot see to be `Send`.
+        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(super::migration_error)?;
+        partitions::make_partitions(&mut connection, Utc::now().date_naive()).await.map_err(StoreError::from)?;
+        Ok(connection.close().await.map_err(StoreError::from)?)
+    }
+
+    async fn make_partitions(&self, today: NaiveDate) -> Result<(), StoreError> {
+        let mut connection = self.connect().await?;
+        partitions::make_partitions(&mut connection, today).await?;
+        Ok(connection.close().await?)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        // Also 25006 when the server takes no writes, without leaving anything behind.
+        let can_write = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'";
+        if sqlx::query_scalar::<_, bool>(can_write).fetch_one(&self.pool).await? {
+            return Ok(());
+        }
+        let read_only = std::io::Error::other("the server is read-only: it was demoted or is a standby");
+        Err(StoreError::Unavailable(sqlx::Error::Io(read_only)))
+    }
+
+    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
+        Ok(Box::new(PostgresWriter { connection: Lent::new(self.options.clone()), tuning: self.tuning }))
+    }
+
+    async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
+        let row: Option<RunRow> =
+            sqlx::query_as(queries::RUN).bind(project.0).bind(run_id).fetch_optional(&self.pool).await?;
+        let Some(run) = row.map(Run::try_from).transpose()? else { return Ok(None) };
+        let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
+            .bind(project.0)
+            .bind(run_id)
+            .bind(run.first_day)
+            .bind(run.last_day)
+            .fetch_all(&self.pool)
+            .await?;
+        let steps: Vec<Step> = decoded(rows)?;
+        let ids: Vec<Uuid> = super::origins_of(&steps);
+        let bodies: Vec<(Uuid, Json<Box<RawValue>>)> =
+            sqlx::query_as(ORIGINS).bind(project.0).bind(ids).fetch_all(&self.pool).await?;
+        let origins: Vec<(Uuid, String)> = bodies.into_iter().map(|(id, body)| (id, body.0.get().to_owned())).collect();
+        Ok(Some(super::stored_run(run, steps, origins)))
+    }
+
+    async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {
+        let mut query = queries::list_runs::<sqlx::Postgres>(project, filter);
+        let rows: Vec<RunRow> = query.build_query_as().fetch_all(&self.pool).await?;
+        Ok(queries::page(decoded(rows)?, filter))
+    }
+
+    async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError> {
+        let mut sweeper = self.sweeper.lock().await;
+        let mut connection = sweeper.begin().await?;
+        let swept = within(TRANSACTION_MAX, sweep::sweep(&mut connection, life, now, limit)).await?;
+        sweeper.commit(connection).await?;
+        Ok(swept)
+    }
+
+    async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError> {
+        let project = self.project(&key.project_name, now).await?;
+        sqlx::query(queries::ADD_KEY)
+            .bind(&key.id)
+            .bind(project.0)
+            .bind(&key.name)
+            .bind(key.scopes.words().join(","))
+            .bind(storable::to_json(&key.quota)?)
+            .bind(key.secret_hash.as_slice())
+            .bind(now)
+            .bind(key.expires_at)
+            .execute(&self.pool)
+            .await?;
+        let row: KeyRow = sqlx::query_as(queries::KEY).bind(&key.id).fetch_one(&self.pool).await?;
+        Ok(row.try_into()?)
+    }
+
+    async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError> {
+        let id = storable::text(id);
+        let row: Option<KeyRow> = sqlx::query_as(queries::KEY).bind(&*id).fetch_optional(&self.pool).await?;
+        Ok(row.map(ApiKey::try_from).transpose()?)
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        let rows: Vec<KeyRow> = sqlx::query_as(queries::KEYS).fetch_all(&self.pool).await?;
+        Ok(decoded(rows)?)
+    }
+
+    async fn revoke_key(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let done = sqlx::query(queries::REVOKE_KEY).bind(id).bind(now).execute(&self.pool).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn set_quota(&self, id: &str, quota: &Quota) -> Result<bool, StoreError> {
+        let quota = storable::to_json(quota)?;
+        let done = sqlx::query(queries::SET_QUOTA).bind(id).bind(quota).execute(&self.pool).await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn touch_keys(&self, ids: &[String], now: DateTime<Utc>) -> Result<(), StoreError> {
+        sqlx::query(TOUCH_KEYS).bind(ids).bind(now).execute(&self.pool).await?;
+        Ok(())
+    }
+
+    async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError> {
+        sqlx::query(queries::ADD_PROJECT).bind(name).bind(now).execute(&self.pool).await?;
+        let id = sqlx::query_scalar(queries::PROJECT).bind(name).fetch_one(&self.pool).await?;
+        Ok(ProjectId(id))
+    }
+}
+
+struct PostgresWriter {
+    connection: Lent,
+    tuning: Tuning,
+}
+
+#[async_trait]
+impl StoreWriter for PostgresWriter {
+    async fn write(
+        &mut self,
+        batches: &[&Batch],
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Written>, StoreError> {
+        let mut connection = self.connection.begin().await?;
+        let statements = write::write(&mut connection, batches, life, now, self.tuning.inline_steps_max);
+        let written = within(TRANSACTION_MAX, statements).await?;
+        self.connection.commit(connection).await?;
+        Ok(written)
+    }
+}

@@ -1,0 +1,314 @@
+//! The statements of a write in Postgres: whole columns as arrays, one statement for any number of rows.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+use serde_json::value::RawValue;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::query::Query;
+use sqlx::types::Json;
+use sqlx::{PgConnection, Postgres, Row};
+use uuid::Uuid;
+
+use crate::model::batch::OriginRow;
+use crate::model::id::{ProjectId, RunKey};
+use crate::model::run::Run;
+use crate::model::step::Step;
+use crate::store::columns::{RunRow, StepRow, decoded, run_changes, run_columns, step_changes, step_columns};
+use crate::store::storable;
+use crate::store::tables::{RunDays, StepKey, Tables};
+
+const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) \
+    SELECT project_id, origin_id, body::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[]) \
+    AS row (project_id, origin_id, body) ON CONFLICT DO NOTHING";
+
+const ORIGIN_BODIES: &str = "SELECT DISTINCT origin_id, body FROM UNNEST($1::bigint[], $2::uuid[]) \
+    AS asked (project_id, origin_id) JOIN origins USING (project_id, origin_id)";
+
+/// Arrays as rows, in the order of `run_columns!`.
+macro_rules! given_runs {
+    () => {
+        concat!(
+            "INSERT INTO runs (",
+            run_columns!(),
+            ") SELECT project_id, run_id, source, worthy, name, model, agent, service, status, input, output, error, \
+             tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, \
+             cost, latency_s, session_id, user_id, tags::jsonb, step_count, error_count, trace_id, started_at, \
+             ended_at, is_final, metadata::jsonb, first_day, last_day, due_at, created_at, updated_at, received_at, \
+             declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], $5::text[], $6::text[], \
+             $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], \
+             $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::double precision[], \
+             $20::double precision[], $21::text[], $22::text[], $23::text[], $24::bigint[], $25::bigint[], \
+             $26::text[], $27::timestamptz[], $28::timestamptz[], $29::boolean[], $30::text[], $31::date[], \
+             $32::date[], $33::timestamptz[], $34::timestamptz[], $35::timestamptz[], $36::timestamptz[], \
+             $37::text[]) AS row (",
+            run_columns!(),
+            ")"
+        )
+    };
+}
+
+const INSERT_RUNS: &str = concat!(given_runs!(), " ON CONFLICT DO NOTHING RETURNING project_id, run_id");
+const UPDATE_RUNS: &str = concat!(given_runs!(), " ON CONFLICT (project_id, run_id) DO UPDATE SET ", run_changes!());
+
+/// Rows are locked after they are sorted, so in the order of their keys.
+const LOCK_RUNS: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs WHERE (project_id, run_id) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[])) \
+     ORDER BY project_id, run_id FOR UPDATE"
+);
+
+const LOCK_DUE_RUNS: &str =
+    concat!("SELECT ", run_columns!(), " FROM runs WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED");
+
+/// Arrays as rows, in the order of `step_columns!`.
+macro_rules! given_steps {
+    () => {
+        concat!(
+            "INSERT INTO steps (",
+            step_columns!(),
+            ") SELECT project_id, run_id, step_id, day, parent_id, source, position, type, name, status, error, \
+             start_ns, end_ns, latency_ms, tokens, input_tokens, output_tokens, cache_read_tokens, \
+             cache_write_tokens, reasoning_tokens, cost, model, provider, agent, input, output, facts::jsonb, \
+             detail::jsonb, origin_id, content_hash FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::date[], \
+             $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], \
+             $13::bigint[], $14::double precision[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
+             $19::bigint[], $20::bigint[], $21::double precision[], $22::text[], $23::text[], $24::text[], \
+             $25::text[], $26::text[], $27::text[], $28::text[], $29::uuid[], $30::uuid[]) AS row (",
+            step_columns!(),
+            ")"
+        )
+    };
+}
+
+const INSERT_STEPS: &str =
+    concat!(given_steps!(), " ON CONFLICT DO NOTHING RETURNING project_id, run_id, step_id, day");
+const UPDATE_STEPS: &str =
+    concat!(given_steps!(), " ON CONFLICT (project_id, run_id, step_id, day) DO UPDATE SET ", step_changes!());
+
+/// `OFFSET 0` keeps the inner query apart, so that each given row is one look into the index; the bounds on `day` that
+/// hold for all rows let the planner leave out every other partition.
+const STEPS_BY_KEY: &str = concat!(
+    "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::date[]) \
+     AS asked (project_id, run_id, step_id, day) CROSS JOIN LATERAL (SELECT ",
+    step_columns!(),
+    " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
+     AND steps.step_id = asked.step_id AND steps.day = asked.day AND steps.day BETWEEN $5 AND $6 OFFSET 0) AS found"
+);
+
+const STEPS_OF_RUNS: &str = concat!(
+    "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
+     AS asked (project_id, run_id, first_day, last_day) CROSS JOIN LATERAL (SELECT ",
+    step_columns!(),
+    " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
+     AND steps.day BETWEEN asked.first_day AND asked.last_day AND steps.day BETWEEN $5 AND $6 OFFSET 0) AS found"
+);
+
+#[async_trait]
+impl Tables for PgConnection {
+    async fn insert_origins(&mut self, origins: &[(ProjectId, &OriginRow)]) -> sqlx::Result<()> {
+        if origins.is_empty() {
+            return Ok(());
+        }
+        sqlx::query(INSERT_ORIGINS)
+            .bind(column(origins, |(project, _)| project.0))
+            .bind(column(origins, |(_, origin)| origin.id))
+            .bind(column(origins, |(_, origin)| storable::json(&origin.body)))
+            .execute(self)
+            .await?;
+        Ok(())
+    }
+
+    async fn origin_bodies(&mut self, origins: &[(ProjectId, Uuid)]) -> sqlx::Result<Vec<(Uuid, String)>> {
+        if origins.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<(Uuid, Json<Box<RawValue>>)> = sqlx::query_as(ORIGIN_BODIES)
+            .bind(column(origins, |(project, _)| project.0))
+            .bind(column(origins, |(_, id)| *id))
+            .fetch_all(self)
+            .await?;
+        Ok(rows.into_iter().map(|(id, body)| (id, body.0.get().to_owned())).collect())
+    }
+
+    async fn insert_runs(&mut self, runs: &[Run]) -> sqlx::Result<HashSet<RunKey>> {
+        if runs.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let rows = bind_runs(INSERT_RUNS, runs)?.fetch_all(self).await?;
+        rows.iter().map(run_key).collect()
+    }
+
+    async fn lock_runs(&mut self, keys: &[RunKey]) -> sqlx::Result<Vec<Run>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<RunRow> = sqlx::query_as(LOCK_RUNS)
+            .bind(column(keys, |key| key.project.0))
+            .bind(column(keys, |key| key.run_id))
+            .fetch_all(self)
+            .await?;
+        decoded(rows)
+    }
+
+    async fn lock_due_runs(&mut self, now: DateTime<Utc>, limit: u32) -> sqlx::Result<Vec<Run>> {
+        let rows: Vec<RunRow> = sqlx::query_as(LOCK_DUE_RUNS).bind(now).bind(i64::from(limit)).fetch_all(self).await?;
+        decoded(rows)
+    }
+
+    async fn update_runs(&mut self, runs: &[Run]) -> sqlx::Result<()> {
+        if !runs.is_empty() {
+            bind_runs(UPDATE_RUNS, runs)?.execute(self).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_steps(&mut self, steps: &[&Step]) -> sqlx::Result<HashSet<StepKey>> {
+        if steps.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let rows = bind_steps(INSERT_STEPS, steps)?.fetch_all(self).await?;
+        rows.iter().map(step_key).collect()
+    }
+
+    async fn update_steps(&mut self, steps: &[&Step]) -> sqlx::Result<()> {
+        if !steps.is_empty() {
+            bind_steps(UPDATE_STEPS, steps)?.execute(self).await?;
+        }
+        Ok(())
+    }
+
+    async fn steps_by_key(&mut self, keys: &[StepKey]) -> sqlx::Result<Vec<Step>> {
+        let Some((first_day, last_day)) = bounds(keys.iter().map(|key| (key.day, key.day))) else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<StepRow> = sqlx::query_as(STEPS_BY_KEY)
+            .bind(column(keys, |key| key.run.project.0))
+            .bind(column(keys, |key| key.run.run_id))
+            .bind(column(keys, |key| key.id.as_str()))
+            .bind(column(keys, |key| key.day))
+            .bind(first_day)
+            .bind(last_day)
+            .fetch_all(self)
+            .await?;
+        decoded(rows)
+    }
+
+    async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>> {
+        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<StepRow> = sqlx::query_as(STEPS_OF_RUNS)
+            .bind(column(runs, |run| run.key.project.0))
+            .bind(column(runs, |run| run.key.run_id))
+            .bind(column(runs, |run| run.first_day))
+            .bind(column(runs, |run| run.last_day))
+            .bind(first_day)
+            .bind(last_day)
+            .fetch_all(self)
+            .await?;
+        decoded(rows)
+    }
+}
+
+/// The days from the first to the last of all; `None` when there are none.
+fn bounds(days: impl Iterator<Item = (NaiveDate, NaiveDate)>) -> Option<(NaiveDate, NaiveDate)> {
+    days.reduce(|(first, last), (from, to)| (first.min(from), last.max(to)))
+}
+
+fn column<'r, R, T>(rows: &'r [R], value: impl FnMut(&'r R) -> T) -> Vec<T> {
+    rows.iter().map(value).collect()
+}
+
+fn run_key(row: &PgRow) -> sqlx::Result<RunKey> {
+    Ok(RunKey { project: ProjectId(row.try_get(0)?), run_id: row.try_get(1)? })
+}
+
+fn step_key(row: &PgRow) -> sqlx::Result<StepKey> {
+    Ok(StepKey { run: run_key(row)?, id: row.try_get(2)?, day: row.try_get(3)? })
+}
+
+fn bind_runs(statement: &'static str, runs: &[Run]) -> sqlx::Result<Query<'static, Postgres, PgArguments>> {
+    let tags = json_column(runs, |run| storable::to_json(&run.tags))?;
+    let metadata = json_column(runs, |run| storable::to_json(&run.metadata))?;
+    let declared = json_column(runs, |run| run.declared.as_ref().map(storable::to_json).transpose())?;
+    Ok(sqlx::query(statement)
+        .bind(column(runs, |run| run.key.project.0))
+        .bind(column(runs, |run| run.key.run_id))
+        .bind(column(runs, |run| run.source.as_str()))
+        .bind(column(runs, |run| run.worthy))
+        .bind(column(runs, |run| run.name.as_str()))
+        .bind(column(runs, |run| run.model.as_str()))
+        .bind(column(runs, |run| run.agent.as_deref()))
+        .bind(column(runs, |run| run.service.as_deref()))
+        .bind(column(runs, |run| run.status.as_str()))
+        .bind(column(runs, |run| run.input.as_str()))
+        .bind(column(runs, |run| run.output.as_deref()))
+        .bind(column(runs, |run| run.error.as_deref()))
+        .bind(column(runs, |run| run.usage.total))
+        .bind(column(runs, |run| run.usage.input))
+        .bind(column(runs, |run| run.usage.output))
+        .bind(column(runs, |run| run.usage.cache_read))
+        .bind(column(runs, |run| run.usage.cache_write))
+        .bind(column(runs, |run| run.usage.reasoning))
+        .bind(column(runs, |run| run.cost))
+        .bind(column(runs, |run| run.latency_s))
+        .bind(column(runs, |run| run.session_id.as_deref()))
+        .bind(column(runs, |run| run.user_id.as_deref()))
+        .bind(tags)
+        .bind(column(runs, |run| run.step_count))
+        .bind(column(runs, |run| run.error_count))
+        .bind(column(runs, |run| run.trace_id.as_deref()))
+        .bind(column(runs, |run| run.started_at))
+        .bind(column(runs, |run| run.ended_at))
+        .bind(column(runs, |run| run.is_final))
+        .bind(metadata)
+        .bind(column(runs, |run| run.first_day))
+        .bind(column(runs, |run| run.last_day))
+        .bind(column(runs, |run| run.due_at))
+        .bind(column(runs, |run| run.created_at))
+        .bind(column(runs, |run| run.updated_at))
+        .bind(column(runs, |run| run.received_at))
+        .bind(declared))
+}
+
+fn bind_steps(statement: &'static str, steps: &[&Step]) -> sqlx::Result<Query<'static, Postgres, PgArguments>> {
+    let facts = json_column(steps, |step| storable::to_json(&step.facts))?;
+    Ok(sqlx::query(statement)
+        .bind(column(steps, |step| step.run.project.0))
+        .bind(column(steps, |step| step.run.run_id))
+        .bind(column(steps, |step| step.id.as_str()))
+        .bind(column(steps, |step| step.day))
+        .bind(column(steps, |step| step.parent_id.as_deref()))
+        .bind(column(steps, |step| step.source.as_str()))
+        .bind(column(steps, |step| step.position))
+        .bind(column(steps, |step| step.kind.as_str()))
+        .bind(column(steps, |step| step.name.as_str()))
+        .bind(column(steps, |step| step.status.as_str()))
+        .bind(column(steps, |step| step.error.as_deref()))
+        .bind(column(steps, |step| step.start_ns.map(u64::cast_signed)))
+        .bind(column(steps, |step| step.end_ns.map(u64::cast_signed)))
+        .bind(column(steps, |step| step.latency_ms))
+        .bind(column(steps, |step| step.usage.total))
+        .bind(column(steps, |step| step.usage.input))
+        .bind(column(steps, |step| step.usage.output))
+        .bind(column(steps, |step| step.usage.cache_read))
+        .bind(column(steps, |step| step.usage.cache_write))
+        .bind(column(steps, |step| step.usage.reasoning))
+        .bind(column(steps, |step| step.cost))
+        .bind(column(steps, |step| step.model.as_deref()))
+        .bind(column(steps, |step| step.provider.as_deref()))
+        .bind(column(steps, |step| step.agent.as_deref()))
+        .bind(column(steps, |step| step.input.as_deref()))
+        .bind(column(steps, |step| step.output.as_deref()))
+        .bind(facts)
+        .bind(column(steps, |step| step.detail.as_str()))
+        .bind(column(steps, |step| step.origin))
+        .bind(column(steps, |step| step.content_hash)))
+}
+
+fn json_column<R, T>(rows: &[R], value: impl FnMut(&R) -> sqlx::Result<T>) -> sqlx::Result<Vec<T>> {
+    rows.iter().map(value).collect()
+}

@@ -1,0 +1,99 @@
+//! Statements that read the same in both databases.
+
+use sqlx::{Database, Encode, QueryBuilder, Type};
+use uuid::Uuid;
+
+use super::columns::{run_columns, step_columns};
+use crate::model::id::ProjectId;
+use crate::model::query::{Cursor, Page, RunFilter};
+use crate::model::run::Run;
+use chrono::{DateTime, Utc};
+
+/// Binds project and run.
+pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE project_id = $1 AND run_id = $2");
+
+/// Binds project, run, and the first and last day of the run.
+pub(super) const STEPS: &str = concat!(
+    "SELECT ",
+    step_columns!(),
+    " FROM steps WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 ORDER BY step_id, day"
+);
+
+macro_rules! select_keys {
+    () => {
+        "SELECT key_id, project_id, projects.name AS project_name, api_keys.name, scopes, quota, secret_hash, \
+         api_keys.created_at, expires_at, revoked_at, last_used_at FROM api_keys JOIN projects USING (project_id)"
+    };
+}
+pub(super) const KEY: &str = concat!(select_keys!(), " WHERE key_id = $1");
+pub(super) const KEYS: &str = concat!(select_keys!(), " ORDER BY api_keys.created_at, key_id");
+/// Binds id, project, name, scopes, quota, hash, creation and expiry.
+pub(super) const ADD_KEY: &str = "INSERT INTO api_keys \
+    (key_id, project_id, name, scopes, quota, secret_hash, created_at, expires_at) \
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
+/// A key that is revoked keeps the time of the first revocation.
+pub(super) const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2) WHERE key_id = $1";
+pub(super) const SET_QUOTA: &str = "UPDATE api_keys SET quota = $2 WHERE key_id = $1";
+
+pub(super) const ADD_PROJECT: &str = "INSERT INTO projects (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
+pub(super) const PROJECT: &str = "SELECT project_id FROM projects WHERE name = $1";
+
+/// The listing: one row more than asked for, which tells whether there is a next page.
+pub(super) fn list_runs<DB: Database>(project: ProjectId, filter: &RunFilter) -> QueryBuilder<DB>
+where
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> String: Encode<'q, DB> + Type<DB>,
+    for<'q> &'q str: Encode<'q, DB> + Type<DB>,
+    for<'q> Uuid: Encode<'q, DB> + Type<DB>,
+    for<'q> DateTime<Utc>: Encode<'q, DB> + Type<DB>,
+{
+    let mut query = QueryBuilder::new(concat!("SELECT ", run_columns!(), " FROM runs WHERE worthy AND project_id = "));
+    query.push_bind(project.0);
+    if let Some(after) = filter.after {
+        query.push(" AND (started_at, run_id) < (").push_bind(after.started_at);
+        query.push(", ").push_bind(after.run_id).push(")");
+    }
+    if let Some(status) = filter.status {
+        query.push(" AND status = ").push_bind(status.as_str());
+    }
+    if let Some(model) = &filter.model {
+        query.push(" AND model = ").push_bind(super::storable::text(model).into_owned());
+    }
+    query.push(" ORDER BY started_at DESC, run_id DESC LIMIT ").push_bind(i64::from(filter.limit) + 1);
+    query
+}
+
+/// The page out of what `list_runs` found.
+pub(super) fn page(mut runs: Vec<Run>, filter: &RunFilter) -> Page {
+    let limit = filter.limit as usize;
+    let is_more = runs.len() > limit;
+    runs.truncate(limit);
+    let last = runs.last().filter(|_| is_more);
+    let next = last.map(|run| Cursor { started_at: run.started_at, run_id: run.key.run_id });
+    Page { runs, next }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::step::Status;
+
+    #[test]
+    fn each_filter_adds_its_own_condition() {
+        let mut filter = RunFilter { limit: 20, after: None, status: None, model: None };
+        let sql = |filter: &RunFilter| list_runs::<sqlx::Postgres>(ProjectId(1), filter).into_string();
+        let after_from = |sql: String| sql.split_once(" FROM ").unwrap().1.to_owned();
+        assert_eq!(
+            after_from(sql(&filter)),
+            "runs WHERE worthy AND project_id = $1 ORDER BY started_at DESC, run_id DESC LIMIT $2"
+        );
+        filter.status = Some(Status::Error);
+        filter.model = Some("m".into());
+        filter.after = Some(Cursor { started_at: DateTime::UNIX_EPOCH, run_id: Uuid::nil() });
+        assert_eq!(
+            after_from(sql(&filter)),
+            "runs WHERE worthy AND project_id = $1 AND (started_at, run_id) < ($2, $3) AND status = $4 \
+             AND model = $5 ORDER BY started_at DESC, run_id DESC LIMIT $6"
+        );
+    }
+}

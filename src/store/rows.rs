@@ -1,0 +1,92 @@
+//! The row of a run, made by assembly from the steps that are stored.
+
+use std::collections::{BTreeMap, HashMap};
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::storable;
+use super::tables::{RunDays, Tables};
+use crate::assembly::{LifeCycle, Receipt, assemble};
+use crate::mapping;
+use crate::model::id::{ProjectId, RunKey};
+use crate::model::run::{Declared, Run};
+use crate::model::step::Step;
+
+/// The row of a run of which nothing is stored yet. It was received first and last at `received`.
+pub(super) fn first_row(
+    key: RunKey,
+    steps: Vec<Step>,
+    declared: Option<Declared>,
+    received: (DateTime<Utc>, DateTime<Utc>),
+    life: &LifeCycle,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Run> {
+    let (created_at, received_at) = received;
+    let receipt = Receipt { created_at, updated_at: now, received_at };
+    storable::run(assemble(key, steps, declared, receipt, life, now).run)
+}
+
+/// The row that takes the place of `old`; `grown` is `old` with what is newly known about it but its steps.
+/// `None` when nothing changes. `updated_at` moves only when a reader could see a difference.
+pub(super) fn next_row(
+    old: &Run,
+    grown: Run,
+    steps: Vec<Step>,
+    life: &LifeCycle,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Option<Run>> {
+    let receipt = Receipt { created_at: old.created_at, updated_at: old.updated_at, received_at: grown.received_at };
+    let mut next = storable::run(assemble(old.key, steps, grown.declared, receipt, life, now).run)?;
+    next.updated_at = if storable::same_run(old, &next) { old.updated_at } else { now };
+    Ok((next != *old).then_some(next))
+}
+
+/// All stored steps of each run.
+pub(super) async fn steps_by_run(
+    tables: &mut impl Tables,
+    runs: &[RunDays],
+) -> sqlx::Result<HashMap<RunKey, Vec<Step>>> {
+    let steps = tables.steps_of_runs(runs).await?;
+    let bodies = bodies_of(tables, split_over_days(&steps)).await?;
+    let mut by_run: HashMap<RunKey, Vec<Step>> = HashMap::with_capacity(runs.len());
+    for step in one_per_id(steps, &|id| bodies.get(&id).cloned()) {
+        by_run.entry(step.run).or_default().push(step);
+    }
+    Ok(by_run)
+}
+
+/// The stored bodies of origins.
+pub(super) async fn bodies_of(
+    tables: &mut impl Tables,
+    mut origins: Vec<(ProjectId, Uuid)>,
+) -> sqlx::Result<HashMap<Uuid, String>> {
+    origins.sort_unstable();
+    origins.dedup();
+    Ok(tables.origin_bodies(&origins).await?.into_iter().collect())
+}
+
+/// Origins of the steps that have several rows: their versions start on different days, and so lie in different
+/// partitions.
+fn split_over_days(steps: &[Step]) -> Vec<(ProjectId, Uuid)> {
+    let mut rows: HashMap<(RunKey, &str), u32> = HashMap::with_capacity(steps.len());
+    for step in steps {
+        *rows.entry((step.run, &step.id)).or_default() += 1;
+    }
+    let is_split = |step: &&Step| rows.get(&(step.run, step.id.as_str())).is_some_and(|count| *count > 1);
+    steps.iter().filter(is_split).filter_map(|step| Some((step.run.project, step.origin?))).collect()
+}
+
+/// One step for each id of each run, merged where there are several versions, in order of their keys.
+pub(super) fn one_per_id(steps: Vec<Step>, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Vec<Step> {
+    let mut by_id: BTreeMap<(RunKey, String), Step> = BTreeMap::new();
+    for step in steps {
+        let key = (step.run, step.id.clone());
+        let merged = match by_id.remove(&key) {
+            Some(version) => mapping::merge(version, step, origin_of),
+            None => step,
+        };
+        by_id.insert(key, merged);
+    }
+    by_id.into_values().collect()
+}

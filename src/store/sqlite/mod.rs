@@ -1,0 +1,197 @@
+//! The store in a file: SQLite with a write-ahead log, synced at every commit. One connection writes, others read.
+
+mod connection;
+mod tables;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::migrate::Migrator;
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
+use sqlx::{ConnectOptions, Connection, QueryBuilder, Sqlite, SqlitePool};
+use tokio::sync::Mutex;
+use uuid::Uuid;
+
+use self::connection::{Lent, assert_durable, durable};
+use super::columns::{KeyRow, RunRow, StepRow, decoded};
+use super::{NewKey, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, storable, sweep, write};
+use crate::assembly::LifeCycle;
+use crate::model::batch::{Batch, Written};
+use crate::model::id::ProjectId;
+use crate::model::key::{ApiKey, Quota};
+use crate::model::query::{Page, RunFilter};
+use crate::model::run::Run;
+use crate::model::step::Step;
+
+static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
+
+/// How long a connection waits for another process, as the command line beside a running server.
+const BUSY_MAX: Duration = Duration::from_secs(5);
+const ACQUIRE_MAX: Duration = Duration::from_secs(3);
+
+pub(super) struct SqliteStore {
+    options: SqliteConnectOptions,
+    readers: SqlitePool,
+    /// Writers, the sweeper and keys take turns.
+    connection: Arc<Mutex<Lent>>,
+    tuning: Tuning,
+}
+
+impl SqliteStore {
+    /// Creates the file if it is missing.
+    pub async fn open(path: &str, tuning: Tuning) -> anyhow::Result<SqliteStore> {
+        ensure!(!path.is_empty() && !path.contains(":memory:"), "a SQLite store needs a file: sqlite://path");
+        let file = SqliteConnectOptions::new().filename(Path::new(path)).busy_timeout(BUSY_MAX);
+        let options = durable(file.clone());
+        let mut connection =
+            options.connect().await.with_context(|| format!("cannot open the SQLite file {path:?}"))?;
+        assert_durable(&mut connection).await?;
+        let readers = SqlitePoolOptions::new()
+            .max_connections(tuning.readers_max)
+            .acquire_timeout(ACQUIRE_MAX)
+            .connect_lazy_with(file.pragma("query_only", "1"));
+        let connection = Arc::new(Mutex::new(Lent::new(options.clone(), connection)));
+        Ok(SqliteStore { options, readers, connection, tuning })
+    }
+}
+
+/// One statement as a transaction of its own on the writing connection.
+macro_rules! execute {
+    ($store:expr, $statement:expr $(, $value:expr)*) => {{
+        let mut lent = $store.connection.lock().await;
+        let mut connection = lent.begin().await?;
+        let done = sqlx::query($statement)$(.bind($value))*.execute(&mut connection).await?;
+        lent.commit(connection).await?;
+        done
+    }};
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn migrate(&self) -> anyhow::Result<()> {
+        let mut connection = self.options.connect().await.map_err(StoreError::from)?;
+        // Not `run`, whose future the compiler cannot see to be `Send`.
+        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(super::migration_error)?;
+        Ok(connection.close().await.map_err(StoreError::from)?)
+    }
+
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut lent = self.connection.lock().await;
+        let connection = lent.begin().await?;
+        Ok(lent.commit(connection).await?)
+    }
+
+    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
+        Ok(Box::new(SqliteWriter { connection: self.connection.clone(), tuning: self.tuning }))
+    }
+
+    async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
+        let row: Option<RunRow> =
+            sqlx::query_as(queries::RUN).bind(project.0).bind(run_id).fetch_optional(&self.readers).await?;
+        let Some(run) = row.map(Run::try_from).transpose()? else { return Ok(None) };
+        let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
+            .bind(project.0)
+            .bind(run_id)
+            .bind(run.first_day)
+            .bind(run.last_day)
+            .fetch_all(&self.readers)
+            .await?;
+        let steps: Vec<Step> = decoded(rows)?;
+        let mut query = QueryBuilder::<Sqlite>::new("SELECT origin_id, body FROM origins WHERE project_id = ");
+        query.push_bind(project.0).push(" AND origin_id IN (");
+        let mut ids = query.separated(", ");
+        for id in super::origins_of(&steps) {
+            ids.push_bind(id);
+        }
+        let origins = query.push(")").build_query_as::<(Uuid, String)>().fetch_all(&self.readers).await?;
+        Ok(Some(super::stored_run(run, steps, origins)))
+    }
+
+    async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {
+        let mut query = queries::list_runs::<Sqlite>(project, filter);
+        let rows: Vec<RunRow> = query.build_query_as().fetch_all(&self.readers).await?;
+        Ok(queries::page(decoded(rows)?, filter))
+    }
+
+    async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError> {
+        let mut lent = self.connection.lock().await;
+        let mut connection = lent.begin().await?;
+        let swept = sweep::sweep(&mut connection, life, now, limit).await?;
+        lent.commit(connection).await?;
+        Ok(swept)
+    }
+
+    async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError> {
+        let project = self.project(&key.project_name, now).await?;
+        execute!(
+            self,
+            queries::ADD_KEY,
+            &key.id,
+            project.0,
+            &key.name,
+            key.scopes.words().join(","),
+            storable::to_json(&key.quota)?,
+            key.secret_hash.as_slice(),
+            storable::time(now),
+            key.expires_at.map(storable::time)
+        );
+        let row: KeyRow = sqlx::query_as(queries::KEY).bind(&key.id).fetch_one(&self.readers).await?;
+        Ok(row.try_into()?)
+    }
+
+    async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError> {
+        let row: Option<KeyRow> = sqlx::query_as(queries::KEY).bind(id).fetch_optional(&self.readers).await?;
+        Ok(row.map(ApiKey::try_from).transpose()?)
+    }
+
+    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
+        let rows: Vec<KeyRow> = sqlx::query_as(queries::KEYS).fetch_all(&self.readers).await?;
+        Ok(decoded(rows)?)
+    }
+
+    async fn revoke_key(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(execute!(self, queries::REVOKE_KEY, id, storable::time(now)).rows_affected() > 0)
+    }
+
+    async fn set_quota(&self, id: &str, quota: &Quota) -> Result<bool, StoreError> {
+        Ok(execute!(self, queries::SET_QUOTA, id, storable::to_json(quota)?).rows_affected() > 0)
+    }
+
+    async fn touch_keys(&self, ids: &[String], now: DateTime<Utc>) -> Result<(), StoreError> {
+        const TOUCH_KEYS: &str = "UPDATE api_keys SET last_used_at = MAX(COALESCE(last_used_at, $2), $2) \
+            WHERE key_id IN (SELECT value FROM json_each($1))";
+        execute!(self, TOUCH_KEYS, storable::to_json(&ids)?, storable::time(now));
+        Ok(())
+    }
+
+    async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError> {
+        execute!(self, queries::ADD_PROJECT, name, storable::time(now));
+        let id = sqlx::query_scalar(queries::PROJECT).bind(name).fetch_one(&self.readers).await?;
+        Ok(ProjectId(id))
+    }
+}
+
+struct SqliteWriter {
+    connection: Arc<Mutex<Lent>>,
+    tuning: Tuning,
+}
+
+#[async_trait]
+impl StoreWriter for SqliteWriter {
+    async fn write(
+        &mut self,
+        batches: &[&Batch],
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<Written>, StoreError> {
+        let mut lent = self.connection.lock().await;
+        let mut connection = lent.begin().await?;
+        let written = write::write(&mut connection, batches, life, now, self.tuning.inline_steps_max).await?;
+        lent.commit(connection).await?;
+        Ok(written)
+    }
+}

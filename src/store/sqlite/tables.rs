@@ -1,0 +1,264 @@
+//! The statements of a write in SQLite: rows in portions of fixed sizes, so that few distinct statements are prepared.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use sqlx::query_builder::Separated;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
+use uuid::Uuid;
+
+use crate::model::batch::OriginRow;
+use crate::model::id::{ProjectId, RunKey};
+use crate::model::run::Run;
+use crate::model::step::{Step, Usage};
+use crate::store::columns::{RunRow, StepRow, decoded, run_changes, run_columns, step_changes, step_columns};
+use crate::store::storable;
+use crate::store::tables::{RunDays, StepKey, Tables};
+
+/// Rows of one statement, from the largest portion that fits. 64 rows of 37 columns stay far below SQLite's bound of
+/// 32,766 parameters.
+const PORTIONS: [usize; 3] = [64, 8, 1];
+
+const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) ";
+const INSERT_RUNS: &str = concat!("INSERT INTO runs (", run_columns!(), ") ");
+const INSERT_STEPS: &str = concat!("INSERT INTO steps (", step_columns!(), ") ");
+const UPDATE_RUN: &str = concat!(" ON CONFLICT (project_id, run_id) DO UPDATE SET ", run_changes!());
+const UPDATE_STEP: &str = concat!(" ON CONFLICT (project_id, run_id, step_id, day) DO UPDATE SET ", step_changes!());
+
+const DUE_RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE due_at <= $1 ORDER BY due_at LIMIT $2");
+
+#[async_trait]
+impl Tables for SqliteConnection {
+    async fn insert_origins(&mut self, origins: &[(ProjectId, &OriginRow)]) -> sqlx::Result<()> {
+        for portion in portions(origins) {
+            let mut query = QueryBuilder::<Sqlite>::new(INSERT_ORIGINS);
+            query.push_values(portion, |mut row, (project, origin)| {
+                row.push_bind(project.0).push_bind(origin.id).push_bind(storable::json(&origin.body).into_owned());
+            });
+            query.push(" ON CONFLICT DO NOTHING").build().execute(&mut *self).await?;
+        }
+        Ok(())
+    }
+
+    async fn origin_bodies(&mut self, origins: &[(ProjectId, Uuid)]) -> sqlx::Result<Vec<(Uuid, String)>> {
+        let mut bodies = Vec::with_capacity(origins.len());
+        for portion in portions(origins) {
+            let mut query = QueryBuilder::<Sqlite>::new(
+                "SELECT DISTINCT origin_id, body FROM origins WHERE (project_id, origin_id) IN (",
+            );
+            query.push_values(portion, |mut row, (project, id)| {
+                row.push_bind(project.0).push_bind(*id);
+            });
+            bodies.extend(query.push(")").build_query_as::<(Uuid, String)>().fetch_all(&mut *self).await?);
+        }
+        Ok(bodies)
+    }
+
+    async fn insert_runs(&mut self, runs: &[Run]) -> sqlx::Result<HashSet<RunKey>> {
+        let mut inserted = HashSet::with_capacity(runs.len());
+        for portion in portions(runs) {
+            let mut query = given_runs(portion)?;
+            query.push(" ON CONFLICT DO NOTHING RETURNING project_id, run_id");
+            for row in query.build().fetch_all(&mut *self).await? {
+                inserted.insert(run_key(&row)?);
+            }
+        }
+        Ok(inserted)
+    }
+
+    /// The transaction holds the whole file for writing, and so these rows.
+    async fn lock_runs(&mut self, keys: &[RunKey]) -> sqlx::Result<Vec<Run>> {
+        let mut runs = Vec::with_capacity(keys.len());
+        for portion in portions(keys) {
+            let mut query = QueryBuilder::<Sqlite>::new(concat!(
+                "SELECT ",
+                run_columns!(),
+                " FROM runs WHERE (project_id, run_id) IN ("
+            ));
+            query.push_values(portion, |mut row, key| {
+                row.push_bind(key.project.0).push_bind(key.run_id);
+            });
+            runs.extend(query.push(")").build_query_as::<RunRow>().fetch_all(&mut *self).await?);
+        }
+        decoded(runs)
+    }
+
+    async fn lock_due_runs(&mut self, now: DateTime<Utc>, limit: u32) -> sqlx::Result<Vec<Run>> {
+        let rows: Vec<RunRow> = sqlx::query_as(DUE_RUNS).bind(now).bind(i64::from(limit)).fetch_all(self).await?;
+        decoded(rows)
+    }
+
+    async fn update_runs(&mut self, runs: &[Run]) -> sqlx::Result<()> {
+        for portion in portions(runs) {
+            given_runs(portion)?.push(UPDATE_RUN).build().execute(&mut *self).await?;
+        }
+        Ok(())
+    }
+
+    async fn insert_steps(&mut self, steps: &[&Step]) -> sqlx::Result<HashSet<StepKey>> {
+        let mut inserted = HashSet::with_capacity(steps.len());
+        for portion in portions(steps) {
+            let mut query = given_steps(portion)?;
+            query.push(" ON CONFLICT DO NOTHING RETURNING project_id, run_id, step_id, day");
+            for row in query.build().fetch_all(&mut *self).await? {
+                inserted.insert(StepKey { run: run_key(&row)?, id: row.try_get(2)?, day: row.try_get(3)? });
+            }
+        }
+        Ok(inserted)
+    }
+
+    async fn update_steps(&mut self, steps: &[&Step]) -> sqlx::Result<()> {
+        for portion in portions(steps) {
+            given_steps(portion)?.push(UPDATE_STEP).build().execute(&mut *self).await?;
+        }
+        Ok(())
+    }
+
+    async fn steps_by_key(&mut self, keys: &[StepKey]) -> sqlx::Result<Vec<Step>> {
+        let mut steps = Vec::with_capacity(keys.len());
+        for portion in portions(keys) {
+            let mut query = QueryBuilder::<Sqlite>::new(concat!(
+                "SELECT ",
+                step_columns!(),
+                " FROM steps WHERE (project_id, run_id, step_id, day) IN ("
+            ));
+            query.push_values(portion, |mut row, key| {
+                row.push_bind(key.run.project.0).push_bind(key.run.run_id).push_bind(&*key.id).push_bind(key.day);
+            });
+            steps.extend(query.push(")").build_query_as::<StepRow>().fetch_all(&mut *self).await?);
+        }
+        decoded(steps)
+    }
+
+    async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        for portion in portions(runs) {
+            let mut query = QueryBuilder::<Sqlite>::new(concat!(
+                "SELECT ",
+                step_columns!(),
+                " FROM steps WHERE (project_id, run_id) IN ("
+            ));
+            query.push_values(portion, |mut row, run| {
+                row.push_bind(run.key.project.0).push_bind(run.key.run_id);
+            });
+            steps.extend(query.push(")").build_query_as::<StepRow>().fetch_all(&mut *self).await?);
+        }
+        decoded(steps)
+    }
+}
+
+/// All rows, in portions of the sizes above.
+fn portions<T>(mut rows: &[T]) -> impl Iterator<Item = &[T]> {
+    std::iter::from_fn(move || {
+        let size = PORTIONS.into_iter().find(|size| *size <= rows.len())?;
+        let (portion, rest) = rows.split_at(size);
+        rows = rest;
+        Some(portion)
+    })
+}
+
+fn run_key(row: &SqliteRow) -> sqlx::Result<RunKey> {
+    Ok(RunKey { project: ProjectId(row.try_get(0)?), run_id: row.try_get(1)? })
+}
+
+fn given_runs(runs: &[Run]) -> sqlx::Result<QueryBuilder<Sqlite>> {
+    let mut json = Vec::with_capacity(runs.len());
+    for run in runs {
+        let declared = run.declared.as_ref().map(storable::to_json).transpose()?;
+        json.push((storable::to_json(&run.tags)?, storable::to_json(&run.metadata)?, declared));
+    }
+    let mut query = QueryBuilder::new(INSERT_RUNS);
+    query.push_values(runs.iter().zip(json), |mut row, (run, (tags, metadata, declared))| {
+        row.push_bind(run.key.project.0)
+            .push_bind(run.key.run_id)
+            .push_bind(run.source.as_str())
+            .push_bind(run.worthy)
+            .push_bind(&*run.name)
+            .push_bind(&*run.model)
+            .push_bind(run.agent.as_deref())
+            .push_bind(run.service.as_deref())
+            .push_bind(run.status.as_str())
+            .push_bind(&*run.input)
+            .push_bind(run.output.as_deref())
+            .push_bind(run.error.as_deref());
+        push_usage(&mut row, &run.usage);
+        row.push_bind(run.cost)
+            .push_bind(run.latency_s)
+            .push_bind(run.session_id.as_deref())
+            .push_bind(run.user_id.as_deref())
+            .push_bind(tags)
+            .push_bind(run.step_count)
+            .push_bind(run.error_count)
+            .push_bind(run.trace_id.as_deref())
+            .push_bind(run.started_at)
+            .push_bind(run.ended_at)
+            .push_bind(run.is_final)
+            .push_bind(metadata)
+            .push_bind(run.first_day)
+            .push_bind(run.last_day)
+            .push_bind(run.due_at)
+            .push_bind(run.created_at)
+            .push_bind(run.updated_at)
+            .push_bind(run.received_at)
+            .push_bind(declared);
+    });
+    Ok(query)
+}
+
+fn given_steps(steps: &[&Step]) -> sqlx::Result<QueryBuilder<Sqlite>> {
+    let facts = steps.iter().map(|step| storable::to_json(&step.facts)).collect::<sqlx::Result<Vec<String>>>()?;
+    let mut query = QueryBuilder::new(INSERT_STEPS);
+    query.push_values(steps.iter().zip(facts), |mut row, (step, facts)| {
+        row.push_bind(step.run.project.0)
+            .push_bind(step.run.run_id)
+            .push_bind(&*step.id)
+            .push_bind(step.day)
+            .push_bind(step.parent_id.as_deref())
+            .push_bind(step.source.as_str())
+            .push_bind(step.position)
+            .push_bind(step.kind.as_str())
+            .push_bind(&*step.name)
+            .push_bind(step.status.as_str())
+            .push_bind(step.error.as_deref())
+            .push_bind(step.start_ns.map(u64::cast_signed))
+            .push_bind(step.end_ns.map(u64::cast_signed))
+            .push_bind(step.latency_ms);
+        push_usage(&mut row, &step.usage);
+        row.push_bind(step.cost)
+            .push_bind(step.model.as_deref())
+            .push_bind(step.provider.as_deref())
+            .push_bind(step.agent.as_deref())
+            .push_bind(step.input.as_deref())
+            .push_bind(step.output.as_deref())
+            .push_bind(facts)
+            .push_bind(&*step.detail)
+            .push_bind(step.origin)
+            .push_bind(step.content_hash);
+    });
+    Ok(query)
+}
+
+fn push_usage(row: &mut Separated<'_, Sqlite, &'static str>, usage: &Usage) {
+    row.push_bind(usage.total)
+        .push_bind(usage.input)
+        .push_bind(usage.output)
+        .push_bind(usage.cache_read)
+        .push_bind(usage.cache_write)
+        .push_bind(usage.reasoning);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::portions;
+
+    #[test]
+    fn portions_are_of_fixed_sizes_and_leave_nothing_out() {
+        let rows: Vec<usize> = (0..145).collect();
+        let sizes: Vec<usize> = portions(&rows).map(<[usize]>::len).collect();
+        assert_eq!(sizes, [64, 64, 8, 8, 1]);
+        assert_eq!(portions(&rows).flatten().copied().collect::<Vec<_>>(), rows);
+        assert_eq!(portions::<usize>(&[]).count(), 0);
+    }
+}

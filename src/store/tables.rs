@@ -1,0 +1,64 @@
+//! What the write algorithm asks of a database, inside one open transaction. Each call is a fixed number of
+//! statements, however many rows it is given, and does nothing when given none.
+
+use std::collections::HashSet;
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+use uuid::Uuid;
+
+use crate::model::batch::OriginRow;
+use crate::model::id::{ProjectId, RunKey};
+use crate::model::run::Run;
+use crate::model::step::Step;
+
+/// The primary key of a step's row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct StepKey {
+    pub run: RunKey,
+    pub id: String,
+    pub day: NaiveDate,
+}
+
+impl StepKey {
+    pub fn of(step: &Step) -> StepKey {
+        StepKey { run: step.run, id: step.id.clone(), day: step.day }
+    }
+}
+
+/// A run and the days on which its steps may lie.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct RunDays {
+    pub key: RunKey,
+    pub first_day: NaiveDate,
+    pub last_day: NaiveDate,
+}
+
+impl RunDays {
+    pub fn of(run: &Run) -> RunDays {
+        RunDays { key: run.key, first_day: run.first_day, last_day: run.last_day }
+    }
+}
+
+/// Rows are given in the order of their keys, without repetitions.
+#[async_trait]
+pub(super) trait Tables: Send {
+    /// Those that are there already stay as they are.
+    async fn insert_origins(&mut self, origins: &[(ProjectId, &OriginRow)]) -> sqlx::Result<()>;
+    async fn origin_bodies(&mut self, origins: &[(ProjectId, Uuid)]) -> sqlx::Result<Vec<(Uuid, String)>>;
+
+    /// Those that were not there before and now are; the others stay as they are.
+    async fn insert_runs(&mut self, runs: &[Run]) -> sqlx::Result<HashSet<RunKey>>;
+    /// Nobody else writes these runs until the transaction ends. Also makes an otherwise empty COMMIT a real one:
+    /// it waits for the log, and so for an earlier COMMIT of the same rows whose reply was lost.
+    async fn lock_runs(&mut self, keys: &[RunKey]) -> sqlx::Result<Vec<Run>>;
+    /// Those due at `now`, longest due first, without those that another transaction holds.
+    async fn lock_due_runs(&mut self, now: DateTime<Utc>, limit: u32) -> sqlx::Result<Vec<Run>>;
+    async fn update_runs(&mut self, runs: &[Run]) -> sqlx::Result<()>;
+
+    /// Those that were not there before and now are; the others stay as they are.
+    async fn insert_steps(&mut self, steps: &[&Step]) -> sqlx::Result<HashSet<StepKey>>;
+    async fn update_steps(&mut self, steps: &[&Step]) -> sqlx::Result<()>;
+    async fn steps_by_key(&mut self, keys: &[StepKey]) -> sqlx::Result<Vec<Step>>;
+    async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>>;
+}

@@ -1,0 +1,287 @@
+//! The one way in which steps and runs are written, the same on both databases. Runs inside the caller's transaction.
+//!
+//! Every writer inserts or locks the rows of its runs first, in the order of their keys, before it touches a step.
+//! So two writers never wait for each other in a circle, and who holds a run's row is alone with its steps.
+//!
+//! A run that is new is assembled from the write alone and inserted finished. If the row is there already, the steps
+//! decide: only when one is really new, or better than the stored version, the run is assembled again from all its
+//! steps. Running the same write again after a lost COMMIT reply therefore changes nothing.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::time::Duration;
+
+use chrono::{DateTime, Utc};
+use uuid::Uuid;
+
+use super::plan::{Arrivals, RunPlan, arrivals, settle};
+use super::rows::{bodies_of, first_row, next_row, one_per_id, steps_by_run};
+use super::storable;
+use super::tables::{RunDays, StepKey, Tables};
+use crate::assembly::LifeCycle;
+use crate::model::batch::{Batch, OriginRow, Written};
+use crate::model::id::{ProjectId, RunKey};
+use crate::model::run::Run;
+use crate::model::step::Step;
+
+/// A run that grew beyond the inline bound waits this long for each of its steps before it is assembled again: the
+/// time spent on a trace that keeps growing stays a fixed share, whatever its length.
+const DEFER_PER_STEP: Duration = Duration::from_micros(100);
+const DEFER_MAX: Duration = Duration::from_secs(60);
+
+/// Writes all batches; one [`Written`] for each. `inline_steps_max`: a run with more stored steps than this is not
+/// assembled here but becomes due for the sweeper.
+pub(super) async fn write(
+    tables: &mut impl Tables,
+    batches: &[&Batch],
+    life: &LifeCycle,
+    now: DateTime<Utc>,
+    inline_steps_max: u32,
+) -> sqlx::Result<Vec<Written>> {
+    let now = storable::time(now);
+    let mut origins = Origins::of(batches);
+    tables.insert_origins(&origins.rows()).await?;
+
+    let arrivals = arrivals(batches);
+    let Claimed { mut plans, fresh, created, stored } = claim_runs(tables, &arrivals, &origins, life, now).await?;
+    for (key, plan) in plans.iter_mut().filter(|(key, _)| !created.contains(key)) {
+        let stored = stored.get(key);
+        if stored.is_none() && !plan.is_empty() {
+            return Err(vanished());
+        }
+        *plan = RunPlan::new(&arrivals[key], stored);
+    }
+
+    let mut written = vec![Written::default(); batches.len()];
+    let changed = write_steps(tables, &plans, &created, &mut origins, &mut written).await?;
+    for plan in plans.values() {
+        for (batch, outcome) in &plan.outcomes {
+            written[*batch].native = Some(*outcome);
+        }
+        for (batch, steps) in &plan.repeated {
+            written[*batch].duplicates += steps;
+        }
+    }
+
+    let mut deferred = Vec::new();
+    let mut grown = Vec::new();
+    for key in &changed {
+        let Some(old) = stored.get(key).or_else(|| fresh.get(key)) else { continue };
+        let next = grow(old, &plans[key]);
+        if old.step_count > i64::from(inline_steps_max) && plans[key].declared.is_none() {
+            deferred.push(defer(next, now));
+        } else {
+            grown.push((old, next));
+        }
+    }
+    tables.update_runs(&deferred).await?;
+    let days: Vec<RunDays> = grown.iter().map(|(_, next)| RunDays::of(next)).collect();
+    let mut steps = steps_by_run(tables, &days).await?;
+    let mut updated = Vec::new();
+    for (old, next) in grown {
+        updated.extend(next_row(old, next, steps.remove(&old.key).unwrap_or_default(), life, now)?);
+    }
+    tables.update_runs(&updated).await?;
+    Ok(written)
+}
+
+/// The runs of a write, each inserted or locked by it.
+struct Claimed<'a> {
+    /// What to do if the run is new.
+    plans: BTreeMap<RunKey, RunPlan<'a>>,
+    /// The rows that this write made for new runs.
+    fresh: HashMap<RunKey, Run>,
+    created: HashSet<RunKey>,
+    /// Those that were there before, as they are stored.
+    stored: HashMap<RunKey, Run>,
+}
+
+async fn claim_runs<'a>(
+    tables: &mut impl Tables,
+    arrivals: &Arrivals<'a>,
+    origins: &Origins<'_>,
+    life: &LifeCycle,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Claimed<'a>> {
+    let plans: BTreeMap<RunKey, RunPlan> =
+        arrivals.iter().map(|(key, arrivals)| (*key, RunPlan::new(arrivals, None))).collect();
+    let mut fresh = Vec::new();
+    for (key, plan) in &plans {
+        let Some(received) = plan.received else { continue };
+        let steps = plan.steps.values().filter_map(|versions| settle(None, versions, &origins.lookup(), |_, _| {}));
+        let steps = one_per_id(steps.map(Cow::into_owned).collect(), &origins.lookup());
+        fresh.push(first_row(*key, steps, plan.declared.cloned(), received, life, now)?);
+    }
+    let created = tables.insert_runs(&fresh).await?;
+    let others: Vec<RunKey> = plans.keys().filter(|key| !created.contains(key)).copied().collect();
+    let stored = tables.lock_runs(&others).await?.into_iter().map(|run| (run.key, run)).collect();
+    let fresh = fresh.into_iter().filter(|run| created.contains(&run.key)).map(|run| (run.key, run)).collect();
+    Ok(Claimed { plans, fresh, created, stored })
+}
+
+/// Inserts or replaces steps and counts them by batch. The runs whose stored steps are no longer what their row says.
+async fn write_steps(
+    tables: &mut impl Tables,
+    plans: &BTreeMap<RunKey, RunPlan<'_>>,
+    created: &HashSet<RunKey>,
+    origins: &mut Origins<'_>,
+    written: &mut [Written],
+) -> sqlx::Result<BTreeSet<RunKey>> {
+    let versions = || plans.values().flat_map(|plan| &plan.steps);
+    let settled: Vec<Cow<'_, Step>> =
+        versions().filter_map(|(_, versions)| settle(None, versions, &origins.lookup(), |_, _| {})).collect();
+    let rows: Vec<&Step> = settled.iter().map(Cow::as_ref).collect();
+    let inserted = tables.insert_steps(&rows).await?;
+
+    let known: Vec<StepKey> = versions().map(|(key, _)| key).filter(|key| !inserted.contains(key)).cloned().collect();
+    let mut stored: HashMap<StepKey, Step> =
+        tables.steps_by_key(&known).await?.into_iter().map(|step| (StepKey::of(&step), step)).collect();
+    origins.load(tables, stored.values()).await?;
+
+    let mut changed: BTreeSet<RunKey> = plans
+        .iter()
+        .filter(|(key, plan)| plan.declared.is_some() && !created.contains(key))
+        .map(|(key, _)| *key)
+        .collect();
+    let mut replaced = Vec::new();
+    for (key, versions) in versions() {
+        let old = stored.remove(key);
+        let was_stored = old.is_some();
+        if !was_stored && !inserted.contains(key) {
+            return Err(vanished());
+        }
+        let settled = settle(old, versions, &origins.lookup(), |batch, is_better| {
+            let written = &mut written[batch];
+            *(if is_better { &mut written.inserted } else { &mut written.duplicates }) += 1;
+        });
+        // The row of a new run was made without the steps that were stored before it; they are rare leftovers.
+        let is_news = if created.contains(&key.run) { was_stored } else { settled.is_some() };
+        if is_news {
+            changed.insert(key.run);
+        }
+        replaced.extend(settled.filter(|_| was_stored));
+    }
+    let rows: Vec<&Step> = replaced.iter().map(Cow::as_ref).collect();
+    tables.update_steps(&rows).await?;
+    Ok(changed)
+}
+
+/// Nothing but retention takes rows away under a writer; the next attempt finds a settled state.
+fn vanished() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::other("a row was deleted while it was being written"))
+}
+
+/// The row with what the plan tells about it apart from its steps.
+fn grow(old: &Run, plan: &RunPlan<'_>) -> Run {
+    let mut run = old.clone();
+    if let Some((_, newest)) = plan.received {
+        run.received_at = run.received_at.max(newest);
+    }
+    for key in plan.steps.keys() {
+        run.first_day = run.first_day.min(key.day);
+        run.last_day = run.last_day.max(key.day);
+    }
+    if let Some(declared) = plan.declared {
+        run.declared = Some(declared.clone());
+    }
+    run
+}
+
+/// Leaves the run to the sweeper. A run that is waiting already keeps its turn, or a steady stream would put it off
+/// for ever.
+fn defer(mut run: Run, now: DateTime<Utc>) -> Run {
+    let steps = u32::try_from(run.step_count).unwrap_or(u32::MAX);
+    let turn = storable::time(now + DEFER_PER_STEP.saturating_mul(steps).min(DEFER_MAX));
+    run.due_at = Some(run.due_at.map_or(turn, |due_at| due_at.min(turn)));
+    run
+}
+
+/// The bodies of origins: those of the write itself, and others as they are needed.
+struct Origins<'a> {
+    of_batches: BTreeMap<(ProjectId, Uuid), &'a OriginRow>,
+    bodies: HashMap<Uuid, Cow<'a, str>>,
+}
+
+impl<'a> Origins<'a> {
+    fn of(batches: &[&'a Batch]) -> Origins<'a> {
+        let rows = batches.iter().flat_map(|batch| batch.origins.iter().map(|origin| (batch.project, origin)));
+        let of_batches: BTreeMap<_, _> = rows.map(|(project, origin)| ((project, origin.id), origin)).collect();
+        let bodies = of_batches.values().map(|origin| (origin.id, Cow::Borrowed(origin.body.as_str()))).collect();
+        Origins { of_batches, bodies }
+    }
+
+    fn rows(&self) -> Vec<(ProjectId, &'a OriginRow)> {
+        self.of_batches.iter().map(|((project, _), origin)| (*project, *origin)).collect()
+    }
+
+    async fn load<'s>(&mut self, tables: &mut impl Tables, steps: impl Iterator<Item = &'s Step>) -> sqlx::Result<()> {
+        let missing: Vec<(ProjectId, Uuid)> = steps
+            .filter_map(|step| Some((step.run.project, step.origin?)))
+            .filter(|(_, id)| !self.bodies.contains_key(id))
+            .collect();
+        for (id, body) in bodies_of(tables, missing).await? {
+            self.bodies.insert(id, Cow::Owned(body));
+        }
+        Ok(())
+    }
+
+    /// An id is the hash of its body, so it says the same in every project.
+    fn lookup(&self) -> impl Fn(Uuid) -> Option<String> + '_ {
+        |id| self.bodies.get(&id).map(|body| body.clone().into_owned())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::step::{Source, Status, Usage};
+    use chrono::NaiveDate;
+
+    fn run(step_count: i64, due_at: Option<DateTime<Utc>>) -> Run {
+        let epoch = DateTime::UNIX_EPOCH;
+        let day = NaiveDate::from_ymd_opt(1970, 1, 1).unwrap();
+        Run {
+            key: RunKey { project: ProjectId(1), run_id: Uuid::nil() },
+            source: Source::Otlp,
+            worthy: true,
+            name: String::new(),
+            model: String::new(),
+            agent: None,
+            service: None,
+            status: Status::Success,
+            input: String::new(),
+            output: None,
+            error: None,
+            usage: Usage::default(),
+            cost: None,
+            latency_s: None,
+            session_id: None,
+            user_id: None,
+            tags: vec![],
+            step_count,
+            error_count: 0,
+            trace_id: None,
+            started_at: epoch,
+            ended_at: None,
+            is_final: false,
+            metadata: Default::default(),
+            first_day: day,
+            last_day: day,
+            due_at,
+            created_at: epoch,
+            updated_at: epoch,
+            received_at: epoch,
+            declared: None,
+        }
+    }
+
+    #[test]
+    fn a_run_waits_in_proportion_to_its_length_and_never_loses_its_turn() {
+        let at = |ms: i64| DateTime::UNIX_EPOCH + chrono::TimeDelta::milliseconds(ms);
+        assert_eq!(defer(run(300, None), at(0)).due_at, Some(at(30)));
+        assert_eq!(defer(run(100_000, None), at(0)).due_at, Some(at(10_000)));
+        assert_eq!(defer(run(i64::MAX, None), at(0)).due_at, Some(at(60_000)), "bounded");
+        assert_eq!(defer(run(300, Some(at(900_000))), at(0)).due_at, Some(at(30)), "earlier than its idle limit");
+        assert_eq!(defer(run(300, Some(at(5))), at(0)).due_at, Some(at(5)), "keeps its turn");
+    }
+}

@@ -1,0 +1,157 @@
+//! The query string of `GET /runs`, and the cursor in it.
+
+use std::borrow::Cow;
+
+use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
+use chrono::DateTime;
+use percent_encoding::percent_decode_str;
+use uuid::Uuid;
+
+use crate::model::query::{Cursor, RunFilter};
+use crate::model::step::Status;
+
+/// Runs of one page.
+pub const LIMIT_MAX: u32 = 100;
+pub const LIMIT_DEFAULT: u32 = 20;
+
+const PARAMETERS: &str = "limit, cursor, status, model";
+/// So much of what the client wrote is repeated in a message.
+const SHOWN_MAX_BYTES: usize = 64;
+
+/// Reads the query string, without its question mark: `limit` 1 to [`LIMIT_MAX`], `cursor` as [`encode_cursor`] wrote
+/// it, `status` in any case, `model`. The error names the parameter; answer 400 with it.
+pub fn parse_run_filter(query: &str) -> Result<RunFilter, String> {
+    let (mut limit, mut after, mut status, mut model) = (None, None, None, None);
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let name = form_decoded(name).ok_or("the query string is not UTF-8")?;
+        let value = form_decoded(value).ok_or_else(|| format!("{}: the value is not UTF-8", shown(&name)))?;
+        match name.as_ref() {
+            "limit" => once(&mut limit, "limit", parse_limit(&value)?)?,
+            "cursor" => once(&mut after, "cursor", decode_cursor(&value)?)?,
+            "status" => once(&mut status, "status", parse_status(&value)?)?,
+            "model" if value.is_empty() => return Err("model: expected the name of a model, not nothing".to_owned()),
+            "model" => once(&mut model, "model", value.into_owned())?,
+            other => return Err(format!("{}: unknown parameter, accepted are {PARAMETERS}", shown(other))),
+        }
+    }
+    Ok(RunFilter { limit: limit.unwrap_or(LIMIT_DEFAULT), after, status, model })
+}
+
+/// The cursor as clients see it: opaque, base64url of the time in microseconds and the run id.
+pub fn encode_cursor(cursor: &Cursor) -> String {
+    let mut bytes = cursor.started_at.timestamp_micros().to_be_bytes().to_vec();
+    bytes.extend_from_slice(cursor.run_id.as_bytes());
+    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+}
+
+fn decode_cursor(text: &str) -> Result<Cursor, String> {
+    let cursor = || {
+        let bytes: [u8; 24] = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
+        let (micros, run_id) = bytes.split_first_chunk::<8>()?;
+        let started_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
+        Some(Cursor { started_at, run_id: Uuid::from_slice(run_id).ok()? })
+    };
+    cursor().ok_or_else(|| format!("cursor: {} is none; send the next_cursor of a page as it stands", shown(text)))
+}
+
+fn parse_limit(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(limit @ 1..=LIMIT_MAX) => Ok(limit),
+        _ => Err(format!("limit: expected an integer from 1 to {LIMIT_MAX}, not {}", shown(text))),
+    }
+}
+
+fn parse_status(text: &str) -> Result<Status, String> {
+    Status::from_word(text)
+        .ok_or_else(|| format!("status: expected one of {}, not {}", Status::WORDS.join(", "), shown(text)))
+}
+
+fn once<T>(slot: &mut Option<T>, name: &str, value: T) -> Result<(), String> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(format!("{name}: given twice, send it once")),
+    }
+}
+
+/// `application/x-www-form-urlencoded`, as the URL standard decodes it; `None` for what is not UTF-8.
+fn form_decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('+') {
+        return percent_decode_str(text).decode_utf8().ok();
+    }
+    let spaced = text.replace('+', " ");
+    percent_decode_str(&spaced).decode_utf8().ok().map(|text| Cow::Owned(text.into_owned()))
+}
+
+fn shown(text: &str) -> String {
+    match text.len() <= SHOWN_MAX_BYTES {
+        true => format!("{text:?}"),
+        false => format!("{:?}…", &text[..text.floor_char_boundary(SHOWN_MAX_BYTES)]),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const PLAIN: RunFilter = RunFilter { limit: LIMIT_DEFAULT, after: None, status: None, model: None };
+
+    #[test]
+    fn what_is_accepted() {
+        for (query, expected) in [
+            ("", PLAIN),
+            ("&", PLAIN),
+            ("limit=1", RunFilter { limit: 1, ..PLAIN }),
+            ("limit=100", RunFilter { limit: 100, ..PLAIN }),
+            (
+                "status=ERROR&model=gpt%2D4o+mini",
+                RunFilter { status: Some(Status::Error), model: Some("gpt-4o mini".into()), ..PLAIN },
+            ),
+            ("model=a%26b%3Dc%2B", RunFilter { model: Some("a&b=c+".into()), ..PLAIN }),
+        ] {
+            assert_eq!(parse_run_filter(query), Ok(expected), "{query}");
+        }
+    }
+
+    #[test]
+    fn what_is_refused_is_named() {
+        for (query, name) in [
+            ("limit=0", "limit"),
+            ("limit=101", "limit"),
+            ("limit=-1", "limit"),
+            ("limit=", "limit"),
+            ("limit=ten", "limit"),
+            ("limit=5&limit=5", "limit"),
+            ("status=done", "status"),
+            ("status=error&status=error", "status"),
+            ("model=", "model"),
+            ("model=%ff", "\"model\""),
+            ("cursor=", "cursor"),
+            ("cursor=abc", "cursor"),
+            ("cursor=f_________8AAAAAAAAAAAAAAAAAAAAA", "cursor"),
+            ("page=2", "\"page\""),
+            ("Limit=2", "\"Limit\""),
+        ] {
+            let error = parse_run_filter(query).unwrap_err();
+            assert!(error.starts_with(name), "{query}: {error}");
+        }
+        let long = parse_run_filter(&format!("{}=1", "k".repeat(10_000))).unwrap_err();
+        assert!(long.len() < 200, "{long}");
+    }
+
+    proptest! {
+        #[test]
+        fn a_cursor_comes_back_as_it_went(micros in -62_135_596_800_000_000i64..253_402_300_800_000_000, id: u128) {
+            let started_at = DateTime::from_timestamp_micros(micros).unwrap();
+            let cursor = Cursor { started_at, run_id: Uuid::from_u128(id) };
+            let query = format!("cursor={}", encode_cursor(&cursor));
+            prop_assert_eq!(parse_run_filter(&query).map(|filter| filter.after), Ok(Some(cursor)));
+        }
+
+        #[test]
+        fn no_query_panics(query in "[a-z=&%+\\PC]{0,40}") {
+            let _ = parse_run_filter(&query);
+        }
+    }
+}

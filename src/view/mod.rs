@@ -1,0 +1,62 @@
+//! Runs as they are read: loaded, assembled again with the time of asking, and shown as JSON.
+
+pub mod filter;
+pub mod render;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use chrono::{DateTime, Utc};
+use serde_json::Value;
+use uuid::Uuid;
+
+use crate::assembly::{LifeCycle, Receipt, assemble, tree};
+use crate::model::id::ProjectId;
+use crate::model::run::Assembled;
+use crate::store::{Store, StoreError};
+
+/// Reads runs of one project; another project's run does not exist.
+pub struct Reader {
+    store: Arc<dyn Store>,
+    life: LifeCycle,
+}
+
+/// A run with its steps as they are shown now.
+pub struct ShownRun {
+    pub assembled: Assembled,
+    /// Bodies of the origins that the steps refer to.
+    pub origins: HashMap<Uuid, String>,
+}
+
+impl Reader {
+    pub fn new(store: Arc<dyn Store>, life: LifeCycle) -> Reader {
+        Reader { store, life }
+    }
+
+    pub async fn run(
+        &self,
+        project: ProjectId,
+        run_id: Uuid,
+        now: DateTime<Utc>,
+    ) -> Result<Option<ShownRun>, StoreError> {
+        let Some(stored) = self.store.run(project, run_id).await? else { return Ok(None) };
+        let row = stored.run;
+        let receipt = Receipt { created_at: row.created_at, updated_at: row.updated_at, received_at: row.received_at };
+        let assembled = assemble(row.key, stored.steps, row.declared, receipt, &self.life, now);
+        Ok(Some(ShownRun { assembled, origins: stored.origins.into_iter().collect() }))
+    }
+}
+
+impl ShownRun {
+    /// The body of `GET /runs/{run_id}`.
+    pub fn detail_json(self) -> serde_json::Result<Value> {
+        let Assembled { run, steps } = self.assembled;
+        serde_json::to_value(render::run_detail(&run, tree(steps), &self.origins))
+    }
+
+    /// The answer of `POST /runs`: the stored run with its nested steps.
+    pub fn native_json(self) -> serde_json::Result<Value> {
+        let Assembled { run, steps } = self.assembled;
+        serde_json::to_value(render::posted_run(&run, tree(steps), &self.origins))
+    }
+}

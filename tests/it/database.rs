@@ -1,0 +1,40 @@
+//! A fresh, migrated database for each test: a file for SQLite, a schema of its own on the server for Postgres.
+
+use std::sync::Arc;
+
+use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use tempfile::TempDir;
+use uuid::Uuid;
+use vectoros::store::{Store, Tuning, open_with};
+
+pub struct Database {
+    pub url: String,
+    /// Removed with the value.
+    _folder: Option<TempDir>,
+}
+
+impl Database {
+    pub async fn sqlite() -> Database {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let url = format!("sqlite://{}", folder.path().join("vectoros.db").display());
+        Database { url, _folder: Some(folder) }
+    }
+
+    /// The schema stays behind: the server is a temporary one.
+    pub async fn postgres() -> Database {
+        let server = std::env::var("VECTOROS_TEST_POSTGRES")
+            .expect("VECTOROS_TEST_POSTGRES names no Postgres server: start the tests by tests/run, which brings one");
+        let schema = format!("test_{}", Uuid::new_v4().simple());
+        let mut connection = PgConnection::connect(&server).await.expect("the test server answers");
+        sqlx::raw_sql(AssertSqlSafe(format!("CREATE SCHEMA {schema}"))).execute(&mut connection).await.unwrap();
+        connection.close().await.unwrap();
+        let joint = if server.contains('?') { '&' } else { '?' };
+        Database { url: format!("{server}{joint}options=-c%20search_path%3D{schema}"), _folder: None }
+    }
+
+    pub async fn store(&self, tuning: Tuning) -> Arc<dyn Store> {
+        let store = open_with(&self.url, tuning).await.unwrap();
+        store.migrate().await.unwrap();
+        store
+    }
+}

@@ -1,0 +1,156 @@
+//! Start, stop, restart, and a database that is away.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+
+use crate::collector::{Collector, PATIENCE, program};
+use crate::database::on_both_stores;
+use crate::spans::{agent_trace, encoded};
+
+#[tokio::test]
+async fn the_first_start_prints_a_key_once_that_works_as_pasted() {
+    let url = crate::database::sqlite();
+    let mut collector = Collector::launch(&url, &[]);
+    collector.wait_until_up().await;
+    let log = collector.log();
+    let pasted = |name: &str| {
+        let line = log.lines().find(|line| line.starts_with(&format!("export {name}="))).unwrap_or_else(|| panic!("no {name} in {log}"));
+        line.split_once('=').unwrap().1.to_owned()
+    };
+    assert_eq!(pasted("OTEL_EXPORTER_OTLP_ENDPOINT"), collector.url(""));
+    let header = pasted("OTEL_EXPORTER_OTLP_HEADERS");
+    let (name, value) = header.split_once('=').unwrap();
+    let post = collector.client().post(format!("{}/v1/traces", pasted("OTEL_EXPORTER_OTLP_ENDPOINT"))).header(name, value);
+    let answer = post.header("content-type", "application/x-protobuf").body(encoded(agent_trace(0))).send().await.unwrap();
+    assert_eq!(answer.status(), 200);
+    let curl = log.lines().find(|line| line.starts_with("curl ")).unwrap();
+    let ran = std::process::Command::new("sh").args(["-c", &format!("{curl} -sf")]).output().unwrap();
+    assert!(ran.status.success() && String::from_utf8_lossy(&ran.stdout).contains("run_id"), "{ran:?}");
+
+    collector.stop();
+    collector.restart().await;
+    assert_eq!(collector.log().matches("export OTEL_EXPORTER_OTLP_HEADERS").count(), 1, "only once");
+}
+
+async fn what_was_acknowledged_survives_a_stop_under_load(url: &str) {
+    let mut collector = Collector::start(url, &[]).await;
+    let acknowledged = Arc::new(AtomicU64::new(0));
+    let senders: Vec<_> = (0..4)
+        .map(|sender| {
+            let (client, url, key) = (collector.client().clone(), collector.url("/v1/traces"), collector.key.clone());
+            let acknowledged = acknowledged.clone();
+            tokio::spawn(async move {
+                for number in 0..10_000 {
+                    let body = encoded(agent_trace(sender * 1_000_000 + number));
+                    let post = client.post(&url).bearer_auth(&key).header("content-type", "application/x-protobuf").body(body);
+                    match post.send().await {
+                        Ok(answer) if answer.status() == 200 => acknowledged.fetch_add(1, Ordering::Relaxed),
+                        _ => return,
+                    };
+                }
+            })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let status = tokio::task::block_in_place(|| collector.stop());
+    assert!(status.success(), "{status}: {}", collector.log());
+    for sender in senders {
+        sender.await.unwrap();
+    }
+    collector.restart().await;
+    let mut stored = 0;
+    let mut path = "/runs?limit=100".to_owned();
+    loop {
+        let (_, page) = collector.get(&path).await;
+        stored += page["items"].as_array().unwrap().iter().filter(|run| run["step_count"] == 3).count() as u64;
+        match page["next_cursor"].as_str() {
+            Some(cursor) => path = format!("/runs?limit=100&cursor={cursor}"),
+            None => break,
+        }
+    }
+    let acknowledged = acknowledged.load(Ordering::Relaxed);
+    assert!(acknowledged > 10, "there was load");
+    assert!(stored >= acknowledged, "{acknowledged} acknowledged, {stored} stored");
+}
+on_both_stores!(what_was_acknowledged_survives_a_stop_under_load);
+
+#[tokio::test]
+async fn a_database_that_is_away_is_waited_for_and_told() {
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let mut collector = Collector::launch(&format!("postgres://x@{nobody}/x"), &[]);
+    let end = Instant::now() + PATIENCE;
+    let text = loop {
+        if let Ok(answer) = collector.client().get(collector.url("/readyz")).send().await {
+            assert_eq!(answer.status(), 503);
+            let text = answer.text().await.unwrap();
+            if text.contains("database is away") {
+                break text;
+            }
+        }
+        assert!(Instant::now() < end, "{}", collector.log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    };
+    assert!(!text.contains('@'), "no part of the URL: {text}");
+    assert_eq!(collector.client().get(collector.url("/healthz")).send().await.unwrap().status(), 200);
+    let post = collector.client().post(collector.url("/v1/traces")).bearer_auth("K").header("content-type", "application/json");
+    let refused = post.body("{}").send().await.unwrap();
+    assert_eq!(refused.status(), 503, "never 401 while the keys cannot be checked");
+    assert!(refused.headers().contains_key("retry-after"));
+    assert!(collector.log().contains("waiting for the database"));
+    assert!(collector.stop().success());
+}
+
+#[tokio::test]
+async fn wrong_settings_end_with_code_2_and_name_the_setting() {
+    for (name, value, named) in [
+        ("VECTOROS_SERVER__HTTP", "nowhere", "server.http"),
+        ("VECTOROS_RUNS__SETTEL", "1s", "settel"),
+        ("DATABASE_URL", "mysql://x", "database.url"),
+        ("VECTOROS_CONFIG", "/does/not/exist.toml", "/does/not/exist.toml"),
+    ] {
+        let done = program().arg("check").env(name, value).output().unwrap();
+        let error = String::from_utf8_lossy(&done.stderr).to_lowercase();
+        assert_eq!(done.status.code(), Some(2), "{name}: {error}");
+        assert!(error.contains(named) && error.trim().lines().count() == 1, "{name}: {error}");
+    }
+    assert_eq!(program().arg("juggle").output().unwrap().status.code(), Some(2));
+    let done = program().args(["keys", "create", "--project", "p", "--quota", "steps=many"]).output().unwrap();
+    assert_eq!(done.status.code(), Some(2));
+}
+
+async fn keys_are_listed_without_their_secret(url: &str) {
+    let collector = Collector::start(url, &[]).await;
+    let key = collector.make_key("shop", &["--name", "till 3", "--expires", "90d", "--quota", "requests=600/min"]);
+    let listed = collector.command(&["keys", "list", "--json"]);
+    assert!(!listed.contains(&key[13..45]), "{listed}");
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let entry = listed.as_array().unwrap().iter().find(|entry| entry["id"] == key[4..12]).unwrap();
+    assert_eq!((&entry["project"], &entry["name"]), (&json!("shop"), &json!("till 3")));
+    assert_eq!(entry["quota"], json!({"requests": "600/min"}));
+    assert!(entry["expires_at"].is_string());
+    assert!(collector.command(&["keys", "list"]).contains("till 3"));
+    assert!(collector.command(&["check"]).contains("fine"));
+}
+on_both_stores!(keys_are_listed_without_their_secret);
+
+async fn metrics_count_what_happened(url: &str) {
+    let collector = Collector::start(url, &[]).await;
+    collector.post_otlp("application/x-protobuf", encoded(agent_trace(0))).await;
+    collector.post_otlp("application/x-protobuf", encoded(agent_trace(0))).await;
+    collector.post_otlp("text/plain", vec![]).await;
+    let text = collector.client().get(collector.url("/metrics")).send().await.unwrap().text().await.unwrap();
+    for line in [
+        "otelcol_receiver_accepted_spans_total{transport=\"http\"} 6",
+        "vectoros_inserted_steps_total 3",
+        "vectoros_duplicate_steps_total 3",
+        "vectoros_refused_requests_total{transport=\"http\",reason=\"unsupported\"} 1",
+        "vectoros_ready 1",
+        "vectoros_queue 0",
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
+    }
+}
+on_both_stores!(metrics_count_what_happened);
