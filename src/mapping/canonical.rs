@@ -58,10 +58,11 @@ impl<'a> Json<'a> {
 
     pub(super) fn open_text(text: Cow<'a, str>) -> Json<'a> {
         let is_structure = text.starts_with(['{', '[']);
-        if is_structure && text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= BRACKETS_MAX {
-            if let Ok(raw) = RawValue::from_string(text.clone().into_owned()) {
-                return Json::Raw(raw);
-            }
+        if is_structure
+            && text.bytes().filter(|byte| matches!(byte, b'{' | b'[')).count() <= BRACKETS_MAX
+            && let Ok(raw) = RawValue::from_string(text.clone().into_owned())
+        {
+            return Json::Raw(raw);
         }
         Json::Text(text)
     }

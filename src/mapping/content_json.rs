@@ -5,6 +5,7 @@ use std::borrow::Cow;
 
 use serde::Deserialize;
 use serde_json::Value;
+use serde_json::value::RawValue;
 
 use crate::mapping::draft::{Count, Draft, Text};
 use crate::mapping::precedence::field;
@@ -14,23 +15,55 @@ const SEARCHED_BYTES_MAX: usize = 1 << 20;
 
 /// The members of a model's answer that matter, in the shapes of OpenAI, Anthropic, Gemini and LangChain.
 #[derive(Default, Deserialize)]
-#[serde(default)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
 struct Answer<'a> {
-    #[serde(borrow, deserialize_with = "loose")]
+    #[serde(deserialize_with = "loose")]
     id: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "responseId", deserialize_with = "loose")]
+    #[serde(rename = "responseId", deserialize_with = "loose")]
     response_id: Option<Cow<'a, str>>,
-    #[serde(borrow, deserialize_with = "loose")]
+    #[serde(deserialize_with = "loose")]
     model: Option<Cow<'a, str>>,
-    #[serde(borrow, rename = "modelVersion", deserialize_with = "loose")]
+    #[serde(rename = "modelVersion", deserialize_with = "loose")]
     model_version: Option<Cow<'a, str>>,
-    usage: Option<Value>,
+    usage: Option<&'a RawValue>,
     #[serde(alias = "usageMetadata")]
-    usage_metadata: Option<Value>,
-    response_metadata: Option<Value>,
-    llm_output: Option<Value>,
-    generations: Option<Value>,
-    kwargs: Option<Value>,
+    usage_metadata: Option<&'a RawValue>,
+    response_metadata: Option<ResponseMetadata<'a>>,
+    llm_output: Option<ResponseMetadata<'a>>,
+    /// LangChain: one list of candidates for each prompt.
+    generations: Option<Vec<Vec<Generation<'a>>>>,
+    /// A serialised LangChain message holds its fields in here, or in `data`.
+    kwargs: Option<Message<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Generation<'a> {
+    message: Option<Wrapped<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Wrapped<'a> {
+    #[serde(alias = "data")]
+    kwargs: Option<Message<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Message<'a> {
+    usage_metadata: Option<&'a RawValue>,
+    response_metadata: Option<ResponseMetadata<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct ResponseMetadata<'a> {
+    #[serde(deserialize_with = "loose")]
+    id: Option<Cow<'a, str>>,
+    #[serde(deserialize_with = "loose")]
+    model_name: Option<Cow<'a, str>>,
+    token_usage: Option<&'a RawValue>,
 }
 
 /// A member of another type than text is no reason to give up on its neighbours.
@@ -57,36 +90,32 @@ pub(super) fn read_answer(draft: &mut Draft<'_>, key: &'static str, text: &str) 
         return;
     }
     let Ok(answer) = serde_json::from_str::<Answer<'_>>(text) else { return };
-    let message = answer.kwargs.as_ref().or_else(|| first_generation(answer.generations.as_ref()?));
-    let metadata = answer.response_metadata.as_ref().or_else(|| message?.get("response_metadata"));
-    let from_metadata = |name: &str| metadata.and_then(|it| it.get(name)).and_then(Value::as_str).map(str::to_owned);
+    let is_langchain = answer.generations.is_some();
+    let generation = answer.generations.into_iter().flatten().flatten().next();
+    let message = answer.kwargs.or_else(|| generation?.message?.kwargs).unwrap_or_default();
+    let metadata = answer.response_metadata.or(message.response_metadata).unwrap_or_default();
 
-    let own_id = answer.id.or(answer.response_id).map(Cow::into_owned).filter(|_| answer.generations.is_none());
-    if let Some(id) = from_metadata("id").or(own_id) {
-        draft.offer_text(Text::ResponseId, field::CONTENT, key, id.into());
+    // The id of a LangChain result is its own; the provider's stands in the metadata.
+    let own_id = answer.id.or(answer.response_id).filter(|_| !is_langchain);
+    if let Some(id) = metadata.id.or(own_id) {
+        draft.offer_text(Text::ResponseId, field::CONTENT, key, id.into_owned().into());
     }
-    let model = answer.model.or(answer.model_version).map(Cow::into_owned).or_else(|| from_metadata("model_name"));
-    if let Some(model) = model {
-        draft.offer_text(Text::Model, field::CONTENT, key, model.into());
+    if let Some(model) = answer.model.or(answer.model_version).or(metadata.model_name) {
+        draft.offer_text(Text::Model, field::CONTENT, key, model.into_owned().into());
     }
     if wants_usage {
         let reports = [
-            answer.usage.as_ref(),
-            answer.usage_metadata.as_ref(),
-            message.and_then(|it| it.get("usage_metadata")),
-            metadata.and_then(|it| it.get("token_usage")),
-            answer.llm_output.as_ref().and_then(|it| it.get("token_usage")),
+            answer.usage,
+            answer.usage_metadata,
+            message.usage_metadata,
+            metadata.token_usage,
+            answer.llm_output.and_then(|output| output.token_usage),
         ];
-        if let Some(report) = reports.into_iter().flatten().find(|report| report.is_object()) {
-            read_usage(draft, key, report);
+        let mut reports = reports.into_iter().flatten().filter_map(|raw| serde_json::from_str(raw.get()).ok());
+        if let Some(report) = reports.find(Value::is_object) {
+            read_usage(draft, key, &report);
         }
     }
-}
-
-/// `generations[0][0].message.kwargs` of LangChain, or the message itself where it is not wrapped.
-fn first_generation(generations: &Value) -> Option<&Value> {
-    let message = generations.get(0)?.get(0)?.get("message")?;
-    Some(message.get("kwargs").or_else(|| message.get("data")).unwrap_or(message))
 }
 
 const REPORTED: [(Count, &[&str]); 6] = [
@@ -209,7 +238,16 @@ mod tests {
         let draft = read(r#"{"id":7,"model":["x"],"responseId":"r1","usage":null}"#);
         assert_eq!(draft.text(Text::ResponseId), Some("r1"));
         assert_eq!(draft.text(Text::Model), None);
-        for text in ["", "{", "[]", "{\"id\":", "null", "{\"generations\":[]}", "{\"generations\":{\"0\":1}}"] {
+        for text in [
+            "",
+            "{",
+            "[]",
+            "{\"id\":",
+            "null",
+            "{\"generations\":[]}",
+            "{\"generations\":{\"0\":1}}",
+            "{\"generations\":[[{}]]}",
+        ] {
             read(text);
         }
     }

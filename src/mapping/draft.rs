@@ -89,10 +89,11 @@ pub(super) enum Text {
     ResponseId,
     ToolCallId,
     FinishReason,
-    ErrorText,
+    /// Why the step failed, in a dialect's own words.
+    Failure,
 }
 
-const TEXTS: usize = Text::ErrorText as usize + 1;
+const TEXTS: usize = Text::Failure as usize + 1;
 
 /// A token count of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

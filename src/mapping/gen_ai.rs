@@ -35,7 +35,7 @@ const TEXTS: [(Text, u8, &str); 16] = [
     (Text::UserId, identity::METADATA, "gen_ai.request.user"),
     (Text::RunName, field::GEN_AI, "gen_ai.workflow.name"),
     (Text::FinishReason, field::GEN_AI, "gen_ai.response.finish_reason"),
-    (Text::ErrorText, crate::mapping::precedence::error_text::MESSAGE, "error.message"),
+    (Text::Failure, crate::mapping::precedence::error_text::MESSAGE, "error.message"),
     (Text::Framework, field::GEN_AI, "gen_ai.framework"),
     (Text::SessionId, identity::METADATA, "thread_id"),
 ];

@@ -122,14 +122,14 @@ fn failures<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
         if status >= from && matches!(sent.span.kind, CLIENT | SERVER) {
             draft.failed = draft.failed.or(Some(key));
             let text = format!("HTTP status {status}");
-            draft.offer_text(Text::ErrorText, crate::mapping::precedence::error_text::HTTP_STATUS, key, text.into());
+            draft.offer_text(Text::Failure, crate::mapping::precedence::error_text::HTTP_STATUS, key, text.into());
         }
     }
     const GRPC: &str = "rpc.grpc.status_code";
     if let Some(code) = sent.get(GRPC).and_then(usable::number).filter(|code| *code != 0.0) {
         draft.failed = draft.failed.or(Some(GRPC));
         let text = format!("gRPC status {code}");
-        draft.offer_text(Text::ErrorText, crate::mapping::precedence::error_text::HTTP_STATUS, GRPC, text.into());
+        draft.offer_text(Text::Failure, crate::mapping::precedence::error_text::HTTP_STATUS, GRPC, text.into());
     }
 }
 

@@ -143,7 +143,7 @@ impl<'a> Signs<'a> {
         let candidates = [
             without_trace(self.message),
             without_trace(exception.1),
-            draft.text(Text::ErrorText).unwrap_or_default(),
+            draft.text(Text::Failure).unwrap_or_default(),
             exception.0,
             self.error_type.unwrap_or_default(),
         ];
