@@ -155,5 +155,5 @@ fn huge_runs_of_every_form_assemble_quickly() {
         assert_eq!(top.len(), 1);
         drop(top);
     }
-    assert!(started.elapsed().as_secs() < 60, "took {:?}", started.elapsed());
+    assert!(started.elapsed().as_secs() < 120, "took {:?}", started.elapsed());
 }
