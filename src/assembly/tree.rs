@@ -15,6 +15,12 @@ pub struct Node {
 #[derive(Default)]
 pub struct Children(Vec<Node>);
 
+impl From<Vec<Node>> for Children {
+    fn from(nodes: Vec<Node>) -> Children {
+        Children(nodes)
+    }
+}
+
 impl Drop for Children {
     fn drop(&mut self) {
         while let Some(mut node) = self.0.pop() {

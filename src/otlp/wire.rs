@@ -86,6 +86,7 @@ impl<'a> Reader<'a> {
         Reader { rest: message }
     }
 
+    #[inline]
     fn field(&mut self) -> Result<Field<'a>, WireError> {
         let start = self.rest;
         let (number, wire_type) = self.tag()?;
@@ -101,11 +102,13 @@ impl<'a> Reader<'a> {
         Ok(Field { number, payload, raw })
     }
 
+    #[inline]
     fn tag(&mut self) -> Result<(u32, u32), WireError> {
         let tag = u32::try_from(self.varint()?).map_err(|_| WireError::BadTag)?;
         if tag >> 3 == 0 { Err(WireError::BadTag) } else { Ok((tag >> 3, tag & 7)) }
     }
 
+    #[inline]
     fn payload(&mut self, wire_type: u32) -> Result<Payload<'a>, WireError> {
         match wire_type {
             0 => self.varint().map(Payload::Varint),
@@ -120,6 +123,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Skips to the end of group `number`, whose start was just read. A loop, so that no input can exhaust the stack.
+    #[cold]
     fn skip_group(&mut self, number: u32) -> Result<(), WireError> {
         let mut open = [0; GROUP_DEPTH_MAX];
         open[0] = number;
@@ -141,7 +145,19 @@ impl<'a> Reader<'a> {
         Ok(())
     }
 
+    /// Nearly all tags and lengths are one byte: only that way is inlined.
+    #[inline(always)]
     fn varint(&mut self) -> Result<u64, WireError> {
+        match self.rest {
+            [byte @ ..0x80, rest @ ..] => {
+                self.rest = rest;
+                Ok(u64::from(*byte))
+            }
+            _ => self.long_varint(),
+        }
+    }
+
+    fn long_varint(&mut self) -> Result<u64, WireError> {
         let mut value = 0;
         for (i, &byte) in self.rest.iter().enumerate().take(10) {
             if i == 9 && byte > 1 {
@@ -157,12 +173,14 @@ impl<'a> Reader<'a> {
         Err(WireError::Truncated)
     }
 
+    #[inline]
     fn take(&mut self, length: usize) -> Result<&'a [u8], WireError> {
         let (bytes, rest) = self.rest.split_at_checked(length).ok_or(WireError::Truncated)?;
         self.rest = rest;
         Ok(bytes)
     }
 
+    #[inline]
     fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let (bytes, rest) = self.rest.split_first_chunk().ok_or(WireError::Truncated)?;
         self.rest = rest;
@@ -173,6 +191,7 @@ impl<'a> Reader<'a> {
 impl<'a> Iterator for Reader<'a> {
     type Item = Result<Field<'a>, WireError>;
 
+    #[inline]
     fn next(&mut self) -> Option<Self::Item> {
         if self.rest.is_empty() {
             return None;

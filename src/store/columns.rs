@@ -8,7 +8,7 @@ use sqlx::types::Json;
 use uuid::Uuid;
 
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::{ApiKey, Quota, Scopes};
+use crate::model::key::{ApiKey, Scopes};
 use crate::model::run::{Declared, Run};
 use crate::model::step::{Facts, Source, Status, Step, StepType, Usage};
 
@@ -238,7 +238,7 @@ pub(super) struct KeyRow {
     project_name: String,
     name: Option<String>,
     scopes: String,
-    quota: Json<Quota>,
+    quota: String,
     secret_hash: Vec<u8>,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
@@ -257,7 +257,7 @@ impl TryFrom<KeyRow> for ApiKey {
             project: ProjectId(row.project_id),
             project_name: row.project_name,
             scopes: scopes.map_err(|problem: String| undecodable(problem))?,
-            quota: row.quota.0,
+            quota: serde_json::from_str(&row.quota).map_err(undecodable)?,
             secret_hash: row.secret_hash.try_into().map_err(|_| undecodable("secret_hash has not 32 bytes"))?,
             created_at: row.created_at,
             expires_at: row.expires_at,

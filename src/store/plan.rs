@@ -229,7 +229,7 @@ mod tests {
             batch(submit(2, Status::Success)),
             batch(submit(3, Status::Success)),
         ];
-        let arrivals = arrivals(&batches);
+        let arrivals = arrivals(&batches.iter().collect::<Vec<_>>());
         let plan = RunPlan::new(&arrivals[&RunKey { project, run_id: Uuid::nil() }], None);
         let outcomes: Vec<NativeOutcome> = plan.outcomes.iter().map(|(_, outcome)| *outcome).collect();
         use NativeOutcome::*;

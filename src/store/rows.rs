@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::storable;
@@ -17,6 +17,7 @@ use crate::model::step::Step;
 pub(super) fn first_row(
     key: RunKey,
     steps: Vec<Step>,
+    origin_of: &dyn Fn(Uuid) -> Option<String>,
     declared: Option<Declared>,
     received: (DateTime<Utc>, DateTime<Utc>),
     life: &LifeCycle,
@@ -24,7 +25,10 @@ pub(super) fn first_row(
 ) -> sqlx::Result<Run> {
     let (created_at, received_at) = received;
     let receipt = Receipt { created_at, updated_at: now, received_at };
-    storable::run(assemble(key, steps, declared, receipt, life, now).run)
+    let days: Vec<NaiveDate> = steps.iter().map(|step| step.day).collect();
+    let mut run = storable::run(assemble(key, one_per_id(steps, origin_of), declared, receipt, life, now).run)?;
+    days.into_iter().for_each(|day| include_day(&mut run, day));
+    Ok(run)
 }
 
 /// The row that takes the place of `old`; `grown` is `old` with what is newly known about it but its steps.
@@ -38,8 +42,16 @@ pub(super) fn next_row(
 ) -> sqlx::Result<Option<Run>> {
     let receipt = Receipt { created_at: old.created_at, updated_at: old.updated_at, received_at: grown.received_at };
     let mut next = storable::run(assemble(old.key, steps, grown.declared, receipt, life, now).run)?;
+    include_day(&mut next, grown.first_day);
+    include_day(&mut next, grown.last_day);
     next.updated_at = if storable::same_run(old, &next) { old.updated_at } else { now };
     Ok((next != *old).then_some(next))
+}
+
+/// A step with versions of several days is one to assembly, but reads must look for all its rows.
+pub(super) fn include_day(run: &mut Run, day: NaiveDate) {
+    run.first_day = run.first_day.min(day);
+    run.last_day = run.last_day.max(day);
 }
 
 /// All stored steps of each run.

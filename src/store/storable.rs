@@ -98,7 +98,7 @@ pub(super) fn run(mut run: Run) -> sqlx::Result<Run> {
     for column in [&mut run.name, &mut run.model, &mut run.input] {
         clean_in_place(column);
     }
-    for column in [
+    let options = [
         &mut run.agent,
         &mut run.service,
         &mut run.output,
@@ -106,11 +106,8 @@ pub(super) fn run(mut run: Run) -> sqlx::Result<Run> {
         &mut run.session_id,
         &mut run.user_id,
         &mut run.trace_id,
-    ] {
-        if let Some(column) = column {
-            clean_in_place(column);
-        }
-    }
+    ];
+    options.into_iter().flatten().for_each(clean_in_place);
     run.tags.iter_mut().for_each(clean_in_place);
     run.metadata = without_nul(run.metadata)?;
     run.declared = without_nul(run.declared)?;

@@ -15,7 +15,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::plan::{Arrivals, RunPlan, arrivals, settle};
-use super::rows::{bodies_of, first_row, next_row, one_per_id, steps_by_run};
+use super::rows::{bodies_of, first_row, include_day, next_row, steps_by_run};
 use super::storable;
 use super::tables::{RunDays, StepKey, Tables};
 use crate::assembly::LifeCycle;
@@ -109,8 +109,8 @@ async fn claim_runs<'a>(
     for (key, plan) in &plans {
         let Some(received) = plan.received else { continue };
         let steps = plan.steps.values().filter_map(|versions| settle(None, versions, &origins.lookup(), |_, _| {}));
-        let steps = one_per_id(steps.map(Cow::into_owned).collect(), &origins.lookup());
-        fresh.push(first_row(*key, steps, plan.declared.cloned(), received, life, now)?);
+        let steps = steps.map(Cow::into_owned).collect();
+        fresh.push(first_row(*key, steps, &origins.lookup(), plan.declared.cloned(), received, life, now)?);
     }
     let created = tables.insert_runs(&fresh).await?;
     let others: Vec<RunKey> = plans.keys().filter(|key| !created.contains(key)).copied().collect();
@@ -178,8 +178,7 @@ fn grow(old: &Run, plan: &RunPlan<'_>) -> Run {
         run.received_at = run.received_at.max(newest);
     }
     for key in plan.steps.keys() {
-        run.first_day = run.first_day.min(key.day);
-        run.last_day = run.last_day.max(key.day);
+        include_day(&mut run, key.day);
     }
     if let Some(declared) = plan.declared {
         run.declared = Some(declared.clone());

@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// How long anything may take before a test gives up waiting.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A SQLite file in the collector's own folder, gone with it.
+pub const OWN_FILE: &str = "sqlite://vectoros.db";
+
 /// A running collector; dropped, it is killed.
 pub struct Collector {
     child: Child,
@@ -37,7 +40,8 @@ impl Collector {
     /// Starts without waiting: for a database that is not there.
     pub fn launch(database_url: &str, environment: &[(&str, &str)]) -> Collector {
         let folder = TempDir::new().unwrap();
-        let environment: Vec<_> = environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let environment: Vec<_> =
+            environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         let (http, grpc) = (free_address(), free_address());
         let child = spawn(database_url, &environment, http, grpc, folder.path());
         let (database_url, key) = (database_url.to_owned(), String::new());
@@ -101,7 +105,12 @@ impl Collector {
 
     /// Runs a command of the program on the same database and returns its standard output.
     pub fn command(&self, arguments: &[&str]) -> String {
-        let done = program().args(arguments).env("DATABASE_URL", &self.database_url).output().unwrap();
+        let done = program()
+            .args(arguments)
+            .env("DATABASE_URL", &self.database_url)
+            .current_dir(self.folder.path())
+            .output()
+            .unwrap();
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).unwrap()
     }
@@ -128,7 +137,8 @@ impl Collector {
 
     /// POST of an OTLP body with the collector's key: status and bytes.
     pub async fn post_otlp(&self, content_type: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
-        let request = self.client.post(self.url("/v1/traces")).bearer_auth(&self.key).header("content-type", content_type);
+        let request =
+            self.client.post(self.url("/v1/traces")).bearer_auth(&self.key).header("content-type", content_type);
         let response = request.body(body).send().await.unwrap();
         (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
     }
@@ -181,7 +191,13 @@ pub fn program() -> Command {
     command
 }
 
-fn spawn(database_url: &str, environment: &[(String, String)], http: SocketAddr, grpc: SocketAddr, folder: &Path) -> Child {
+fn spawn(
+    database_url: &str,
+    environment: &[(String, String)],
+    http: SocketAddr,
+    grpc: SocketAddr,
+    folder: &Path,
+) -> Child {
     let file = |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
     program()
         .arg("serve")

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use sqlx::{AssertSqlSafe, Connection, PgConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
-use vectoros::store::{Store, Tuning, open_with};
+use vectoros::store::{Store, Tuning, open};
 
 pub struct Database {
     pub url: String,
@@ -33,8 +33,28 @@ impl Database {
     }
 
     pub async fn store(&self, tuning: Tuning) -> Arc<dyn Store> {
-        let store = open_with(&self.url, tuning).await.unwrap();
+        let store = open(&self.url, tuning).await.unwrap();
         store.migrate().await.unwrap();
         store
     }
 }
+
+/// `async fn name(url: &str)` as two tests: `name::sqlite` and `name::postgres`, each on a fresh database.
+macro_rules! on_both_stores {
+    ($name:ident) => {
+        mod $name {
+            use crate::database::Database;
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn sqlite() {
+                super::$name(&Database::sqlite().await.url).await;
+            }
+
+            #[tokio::test(flavor = "multi_thread")]
+            async fn postgres() {
+                super::$name(&Database::postgres().await.url).await;
+            }
+        }
+    };
+}
+pub(crate) use on_both_stores;

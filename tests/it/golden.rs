@@ -66,16 +66,19 @@ fn runs_of(steps: BTreeMap<Uuid, Vec<Step>>) -> Vec<Assembled> {
 const SECOND: std::time::Duration = std::time::Duration::from_secs(1);
 
 #[rstest]
-fn a_fixture_becomes_its_run(#[files("tests/fixtures/otlp/*")] folder: PathBuf) {
+fn a_fixture_becomes_its_run(#[files("tests/fixtures/otlp/*/expected.json")] truth: PathBuf) {
+    let folder = truth.parent().unwrap();
     let name = folder.file_name().unwrap().to_string_lossy().into_owned();
-    let bodies = fixtures_of(&folder);
+    let bodies = fixtures_of(folder);
     assert!(!bodies.is_empty(), "{name} has no request");
-    let from_protobuf: Vec<TraceRequest> = bodies.iter().map(|body| protobuf::decode_traces(body, LIMITS).unwrap()).collect();
-    let from_json: Vec<TraceRequest> = bodies.iter().map(|body| json::decode_traces(&as_otlp_json(body), LIMITS).unwrap()).collect();
+    let from_protobuf: Vec<TraceRequest> =
+        bodies.iter().map(|body| protobuf::decode_traces(body, LIMITS).unwrap()).collect();
+    let from_json: Vec<TraceRequest> =
+        bodies.iter().map(|body| json::decode_traces(&as_otlp_json(body), LIMITS).unwrap()).collect();
     assert!(from_protobuf == from_json, "protobuf and JSON say different things");
 
     let runs = runs_of(steps_of(from_protobuf));
-    let expected: Value = serde_json::from_slice(&std::fs::read(folder.join("expected.json")).unwrap()).unwrap();
+    let expected: Value = serde_json::from_slice(&std::fs::read(&truth).unwrap()).unwrap();
     let wrong = if name.starts_with("control") { no_run(&runs) } else { compare(&expected, &runs) };
     match NOT_YET.iter().find(|(fixture, _)| *fixture == name) {
         None => assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n")),
@@ -98,7 +101,8 @@ fn no_run(runs: &[Assembled]) -> Vec<String> {
 /// What of the truth the runs do not show. Facts that the telemetry does not hold (`not_recorded`) are not asked for.
 fn compare(expected: &Value, runs: &[Assembled]) -> Vec<String> {
     let mut wrong = Vec::new();
-    let not_recorded: Vec<&str> = expected["not_recorded"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    let not_recorded: Vec<&str> =
+        expected["not_recorded"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
     let recorded = |fact: &str| !not_recorded.contains(&fact);
     let mut check = |fact: &str, wanted: Value, got: Value| {
         let also_right = expected["accept"][fact].as_array().is_some_and(|others| others.contains(&got));
@@ -129,7 +133,8 @@ fn compare(expected: &Value, runs: &[Assembled]) -> Vec<String> {
         let ends = json!([run.run.status.as_str(), run.run.error.is_some()]);
         check("run.status", if errored { json!(["error", true]) } else { json!(["success", false]) }, ends);
     }
-    let said = |of: fn(&Assembled) -> String, wanted: &str| runs.iter().any(|run| squash(&of(run)).contains(&squash(wanted)));
+    let said =
+        |of: fn(&Assembled) -> String, wanted: &str| runs.iter().any(|run| squash(&of(run)).contains(&squash(wanted)));
     if let Some(asked) = expected["input_contains"].as_str().filter(|_| recorded("input text")) {
         check("run.input", json!(true), json!(said(|run| run.run.input.clone(), asked)));
     }
@@ -143,7 +148,9 @@ fn compare(expected: &Value, runs: &[Assembled]) -> Vec<String> {
     }
     for (tool, count) in wanted_tools {
         if recorded(&format!("tool {tool}")) {
-            let got = shown().filter(|shown| shown.step.kind == StepType::ToolCall && shown.step.name.ends_with(tool)).count();
+            let got = shown()
+                .filter(|shown| shown.step.kind == StepType::ToolCall && shown.step.name.ends_with(tool))
+                .count();
             check(&format!("tool {tool}"), json!(count), json!(got));
         }
     }
@@ -180,7 +187,12 @@ fn rows(assembled: &Assembled) -> Value {
             };
             add("status", if step.status == Status::Success { Value::Null } else { json!(step.status) });
             add("error", json!(step.error.as_deref().map(cut)));
-            add("tokens", step.usage.total.map_or(Value::Null, |_| json!([step.usage.input, step.usage.output, step.usage.cache_read, step.usage.reasoning])));
+            add(
+                "tokens",
+                step.usage.total.map_or(Value::Null, |_| {
+                    json!([step.usage.input, step.usage.output, step.usage.cache_read, step.usage.reasoning])
+                }),
+            );
             add("model", json!(step.model));
             add("provider", json!(step.provider));
             add("agent", json!(step.agent));

@@ -39,7 +39,8 @@ fn code() -> Vec<(String, PathBuf, String)> {
     files
         .into_iter()
         .map(|file| {
-            let module = file.components().nth(1).unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
+            let module =
+                file.components().nth(1).unwrap().as_os_str().to_string_lossy().trim_end_matches(".rs").to_owned();
             let text = fs::read_to_string(&file).unwrap();
             let code = text.split("#[cfg(test)]").next().unwrap().to_owned();
             (module, file, code)
@@ -58,7 +59,11 @@ fn imports_go_one_way() {
             for path in line.split("crate::").skip(1) {
                 let target: String = path.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect();
                 if order.get(&target).is_some_and(|place| *place > own) {
-                    broken.push(format!("{}:{}: {module} imports {target}, which stands below it", file.display(), number + 1));
+                    broken.push(format!(
+                        "{}:{}: {module} imports {target}, which stands below it",
+                        file.display(),
+                        number + 1
+                    ));
                 }
             }
         }

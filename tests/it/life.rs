@@ -6,25 +6,29 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::collector::{Collector, PATIENCE, program};
+use crate::collector::{Collector, OWN_FILE, PATIENCE, program};
 use crate::database::on_both_stores;
 use crate::spans::{agent_trace, encoded};
 
 #[tokio::test]
 async fn the_first_start_prints_a_key_once_that_works_as_pasted() {
-    let url = crate::database::sqlite();
-    let mut collector = Collector::launch(&url, &[]);
+    let mut collector = Collector::launch(OWN_FILE, &[]);
     collector.wait_until_up().await;
     let log = collector.log();
     let pasted = |name: &str| {
-        let line = log.lines().find(|line| line.starts_with(&format!("export {name}="))).unwrap_or_else(|| panic!("no {name} in {log}"));
+        let line = log
+            .lines()
+            .find(|line| line.starts_with(&format!("export {name}=")))
+            .unwrap_or_else(|| panic!("no {name} in {log}"));
         line.split_once('=').unwrap().1.to_owned()
     };
     assert_eq!(pasted("OTEL_EXPORTER_OTLP_ENDPOINT"), collector.url(""));
     let header = pasted("OTEL_EXPORTER_OTLP_HEADERS");
     let (name, value) = header.split_once('=').unwrap();
-    let post = collector.client().post(format!("{}/v1/traces", pasted("OTEL_EXPORTER_OTLP_ENDPOINT"))).header(name, value);
-    let answer = post.header("content-type", "application/x-protobuf").body(encoded(agent_trace(0))).send().await.unwrap();
+    let post =
+        collector.client().post(format!("{}/v1/traces", pasted("OTEL_EXPORTER_OTLP_ENDPOINT"))).header(name, value);
+    let answer =
+        post.header("content-type", "application/x-protobuf").body(encoded(agent_trace(0))).send().await.unwrap();
     assert_eq!(answer.status(), 200);
     let curl = log.lines().find(|line| line.starts_with("curl ")).unwrap();
     let ran = std::process::Command::new("sh").args(["-c", &format!("{curl} -sf")]).output().unwrap();
@@ -45,7 +49,8 @@ async fn what_was_acknowledged_survives_a_stop_under_load(url: &str) {
             tokio::spawn(async move {
                 for number in 0..10_000 {
                     let body = encoded(agent_trace(sender * 1_000_000 + number));
-                    let post = client.post(&url).bearer_auth(&key).header("content-type", "application/x-protobuf").body(body);
+                    let post =
+                        client.post(&url).bearer_auth(&key).header("content-type", "application/x-protobuf").body(body);
                     match post.send().await {
                         Ok(answer) if answer.status() == 200 => acknowledged.fetch_add(1, Ordering::Relaxed),
                         _ => return,
@@ -95,7 +100,11 @@ async fn a_database_that_is_away_is_waited_for_and_told() {
     };
     assert!(!text.contains('@'), "no part of the URL: {text}");
     assert_eq!(collector.client().get(collector.url("/healthz")).send().await.unwrap().status(), 200);
-    let post = collector.client().post(collector.url("/v1/traces")).bearer_auth("K").header("content-type", "application/json");
+    let post = collector
+        .client()
+        .post(collector.url("/v1/traces"))
+        .bearer_auth("K")
+        .header("content-type", "application/json");
     let refused = post.body("{}").send().await.unwrap();
     assert_eq!(refused.status(), 503, "never 401 while the keys cannot be checked");
     assert!(refused.headers().contains_key("retry-after"));

@@ -1,5 +1,12 @@
 //! All integration tests in one binary: linked once. Run them by `tests/run`, which brings a Postgres server.
 
+mod collector;
 mod database;
-
+mod golden;
+mod kill;
+mod layering;
+mod life;
+mod native;
+mod otlp;
+mod spans;
 mod store;

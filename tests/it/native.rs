@@ -3,13 +3,12 @@
 use rstest::rstest;
 use serde_json::{Value, json};
 
-use crate::collector::Collector;
+use crate::collector::{Collector, OWN_FILE};
 use crate::database::on_both_stores;
 
 /// A collector on a database of its own, for rules that no store has a part in.
 async fn collector() -> Collector {
-    let url = crate::database::sqlite();
-    Collector::start(&url, &[]).await
+    Collector::start(OWN_FILE, &[]).await
 }
 
 fn run() -> Value {
@@ -116,7 +115,8 @@ async fn a_broken_rule_is_named_with_its_place(#[case] body: Value, #[case] plac
 #[tokio::test]
 async fn all_faults_are_found_and_not_only_the_first() {
     let collector = collector().await;
-    let body = json!({"tokens": -1, "cost": -1, "latency": "x", "status": "no", "colour": 1, "steps": [{"tokens": -1}, 7]});
+    let body =
+        json!({"tokens": -1, "cost": -1, "latency": "x", "status": "no", "colour": 1, "steps": [{"tokens": -1}, 7]});
     let places: Vec<Value> = faults(&collector.post("/runs", &body).await).into_iter().map(|(loc, _)| loc).collect();
     for place in [
         json!(["body", "model"]),
@@ -165,7 +165,10 @@ async fn steps_are_normalised_at_every_depth() {
     let (status, stored) = collector.post("/runs", &run_with("steps", steps)).await;
     assert_eq!(status, 200, "{stored:#}");
     let outer = &stored["steps"][0];
-    assert_eq!((&outer["type"], &outer["latency_ms"], &outer["metadata"]["extra"]), (&json!("unknown"), &json!(5.0), &json!(true)));
+    assert_eq!(
+        (&outer["type"], &outer["latency_ms"], &outer["metadata"]["extra"]),
+        (&json!("unknown"), &json!(5.0), &json!(true))
+    );
     assert_eq!(outer["children"][0]["type"], "7");
     let deepest = &outer["children"][0]["children"][0];
     assert_eq!((&deepest["tokens"], &deepest["model"], &deepest["metadata"]), (&json!(3), &json!("m"), &json!({})));
@@ -208,7 +211,8 @@ async fn a_running_run_takes_steps_and_is_finished(url: &str) {
     let mut body = json!({"run_id": id, "model": "m", "input": "q", "status": "running", "steps": [{"id": "one"}]});
     let (_, started) = collector.post("/runs", &body).await;
     assert_eq!(started["status"], "running");
-    let (status, appended) = collector.post(&format!("/runs/{id}/steps"), &json!([{"id": "two", "parent_id": "one"}])).await;
+    let (status, appended) =
+        collector.post(&format!("/runs/{id}/steps"), &json!([{"id": "two", "parent_id": "one"}])).await;
     assert_eq!(status, 200, "{appended:#}");
     assert_eq!(appended["steps"][0]["children"][0]["id"], "two");
     body["status"] = json!("success");
@@ -227,14 +231,16 @@ async fn a_bad_run_of_a_batch_costs_only_itself(url: &str) {
     let collector = Collector::start(url, &[]).await;
     let (status, answer) = collector.post("/runs/batch", &json!({"runs": [run(), {"model": "m"}, 5, run()]})).await;
     assert_eq!(status, 200, "{answer:#}");
-    let statuses: Vec<_> = answer["results"].as_array().unwrap().iter().map(|result| result["status"].clone()).collect();
+    let statuses: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|result| result["status"].clone()).collect();
     assert_eq!(statuses, [json!(200), json!(422), json!(422), json!(200)]);
     assert_eq!(answer["results"][3]["run"]["model"], "gpt-4o-mini");
     let lines = format!("{}\n\n{{broken\n{}\n", run(), run());
     let request = collector.client().post(collector.url("/runs/batch")).bearer_auth(&collector.key);
     let response = request.header("content-type", "application/x-ndjson").body(lines).send().await.unwrap();
     let answer: Value = response.json().await.unwrap();
-    let statuses: Vec<_> = answer["results"].as_array().unwrap().iter().map(|result| result["status"].clone()).collect();
+    let statuses: Vec<_> =
+        answer["results"].as_array().unwrap().iter().map(|result| result["status"].clone()).collect();
     assert_eq!(statuses, [json!(200), json!(422), json!(200)]);
     assert_eq!(collector.get("/runs").await.1["items"].as_array().unwrap().len(), 4);
 }
@@ -244,7 +250,8 @@ on_both_stores!(a_bad_run_of_a_batch_costs_only_itself);
 async fn refusals_speak_as_the_seed_did() {
     let collector = collector().await;
     let send = async |key: Option<&str>, content_type: &str, body: String| {
-        let mut request = collector.client().post(collector.url("/runs")).header("content-type", content_type).body(body);
+        let mut request =
+            collector.client().post(collector.url("/runs")).header("content-type", content_type).body(body);
         if let Some(key) = key {
             request = request.header("x-api-key", key);
         }
@@ -270,8 +277,7 @@ async fn refusals_speak_as_the_seed_did() {
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_413() {
-    let url = crate::database::sqlite();
-    let collector = Collector::start(&url, &[("VECTOROS_LIMITS__BODY_BYTES", "10KiB")]).await;
+    let collector = Collector::start(OWN_FILE, &[("VECTOROS_LIMITS__BODY_BYTES", "10KiB")]).await;
     let fits = "x".repeat(9 * 1024);
     assert_eq!(collector.post("/runs", &run_with("input", json!(fits))).await.0, 200);
     assert_eq!(collector.post("/runs", &run_with("input", json!("x".repeat(10 * 1024)))).await.0, 413);

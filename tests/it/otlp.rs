@@ -112,7 +112,11 @@ async fn a_bad_span_costs_only_itself(url: &str) {
     let (status, body) = collector.post_otlp(PROTOBUF, encoded(spans.clone())).await;
     let partial = ExportTraceServiceResponse::decode(&body[..]).unwrap().partial_success.unwrap();
     assert_eq!((status, partial.rejected_spans), (200, 5));
-    assert!(partial.error_message.contains("spans[0]") && partial.error_message.contains("trace_id"), "{}", partial.error_message);
+    assert!(
+        partial.error_message.contains("spans[0]") && partial.error_message.contains("trace_id"),
+        "{}",
+        partial.error_message
+    );
     let (_, run) = collector.get(&format!("/runs/{}", run_id(0))).await;
     assert_eq!(run["stats"]["total_steps"], 3, "{run:#}");
 
@@ -137,7 +141,8 @@ async fn the_parts_of_a_trace_may_come_in_any_order(url: &str) {
     let id = |number: u64| run_id(number).replace('-', "");
     assert_eq!(comparable(pieces).to_string(), comparable(whole).to_string().replace(&id(1), &id(0)));
     let (_, list) = collector.get("/runs").await;
-    let row = |wanted: &str| list["items"].as_array().unwrap().iter().find(|run| run["run_id"] == wanted).unwrap().clone();
+    let row =
+        |wanted: &str| list["items"].as_array().unwrap().iter().find(|run| run["run_id"] == wanted).unwrap().clone();
     for field in ["status", "tokens", "model", "input", "output", "step_count", "started_at", "latency"] {
         assert_eq!(row(&run_id(0))[field], row(&run_id(1))[field], "{field}");
     }
@@ -172,7 +177,8 @@ on_both_stores!(an_empty_request_is_a_success);
 async fn refusals_have_the_right_answer(url: &str) {
     let collector = Collector::start(url, &[("VECTOROS_LIMITS__BODY_BYTES", "100KiB")]).await;
     let send = async |key: &str, content_type: &str, encoding: &str, body: Vec<u8>| {
-        let mut request = collector.client().post(collector.url("/v1/traces")).header("content-type", content_type).body(body);
+        let mut request =
+            collector.client().post(collector.url("/v1/traces")).header("content-type", content_type).body(body);
         if !key.is_empty() {
             request = request.header("authorization", key);
         }
@@ -200,7 +206,10 @@ async fn refusals_have_the_right_answer(url: &str) {
     for content_type in [PROTOBUF, JSON] {
         assert_eq!(send("", content_type, "", body()).await, 401);
         assert_eq!(send("Bearer wrong", content_type, "", body()).await, 401);
-        assert_eq!(send("Bearer vos_aaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_000000", content_type, "", body()).await, 401);
+        assert_eq!(
+            send("Bearer vos_aaaaaaaa_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa_000000", content_type, "", body()).await,
+            401
+        );
         assert_eq!(send(&good, content_type, "", vec![0xff; 10]).await, 400);
         assert_eq!(send(&good, content_type, "gzip", vec![0xff; 10]).await, 400);
         assert_eq!(send(&good, content_type, "br", body()).await, 415);
@@ -213,7 +222,8 @@ async fn refusals_have_the_right_answer(url: &str) {
     let get = collector.client().get(collector.url("/v1/traces")).send().await.unwrap();
     assert_eq!((get.status().as_u16(), &get.headers()["allow"]), (405, &"POST".parse().unwrap()));
     for path in ["/", "/v1/logs", "/v1/metrics", "/v1development/profiles", "/v2/traces"] {
-        let response = collector.client().post(collector.url(path)).header("content-type", JSON).body("{}").send().await.unwrap();
+        let response =
+            collector.client().post(collector.url(path)).header("content-type", JSON).body("{}").send().await.unwrap();
         assert_eq!(response.status(), 404, "{path}");
         assert!(response.text().await.unwrap().contains("message"), "{path}");
     }
@@ -250,7 +260,8 @@ async fn every_form_of_key_is_taken(url: &str) {
         ("api_key", key.clone()),
         ("authorization", "Bearer the-seeds-own-key".into()),
     ] {
-        let post = collector.client().post(collector.url("/v1/traces")).header("content-type", PROTOBUF).header(name, &value);
+        let post =
+            collector.client().post(collector.url("/v1/traces")).header("content-type", PROTOBUF).header(name, &value);
         assert_eq!(post.send().await.unwrap().status(), 200, "{name}: {value}");
         let mut call = Request::new(request(vec![]));
         call.metadata_mut().insert(name, value.parse().unwrap());
@@ -264,7 +275,8 @@ async fn a_quota_holds_with_a_hint(url: &str) {
     let collector = Collector::start(url, &[]).await;
     let limited = collector.make_key("small", &["--quota", "steps=3/day"]);
     let send = async |trace: u64| {
-        let post = collector.client().post(collector.url("/v1/traces")).header("content-type", PROTOBUF).bearer_auth(&limited);
+        let post =
+            collector.client().post(collector.url("/v1/traces")).header("content-type", PROTOBUF).bearer_auth(&limited);
         post.body(encoded(agent_trace(trace))).send().await.unwrap()
     };
     assert_eq!(send(0).await.status(), 200);
@@ -272,7 +284,8 @@ async fn a_quota_holds_with_a_hint(url: &str) {
     assert_eq!(refused.status(), 503);
     let seconds: u64 = refused.headers()["retry-after"].to_str().unwrap().parse().unwrap();
     assert!((1..=4).contains(&seconds));
-    let refused = grpc_client(collector.grpc).await.export(with_key(request(agent_trace(1)), &limited)).await.unwrap_err();
+    let refused =
+        grpc_client(collector.grpc).await.export(with_key(request(agent_trace(1)), &limited)).await.unwrap_err();
     assert_eq!(refused.code(), Code::Unavailable);
     assert!(refused.metadata().contains_key("google.rpc.retryinfo-bin"), "where the Python exporter looks");
     assert!(!refused.details().is_empty(), "where everybody else looks");
@@ -293,7 +306,8 @@ async fn projects_do_not_see_each_other(url: &str) {
     // The same trace id in the other project is a run of its own.
     let mut spans = agent_trace(0);
     spans.truncate(1);
-    let post = collector.client().post(collector.url("/v1/traces")).header("content-type", PROTOBUF).bearer_auth(&other);
+    let post =
+        collector.client().post(collector.url("/v1/traces")).header("content-type", PROTOBUF).bearer_auth(&other);
     assert_eq!(post.body(encoded(spans)).send().await.unwrap().status(), 200);
     assert_eq!(collector.get_with(&other, &format!("/runs/{}", run_id(0))).await.1["stats"]["total_steps"], 1);
     assert_eq!(collector.get(&format!("/runs/{}", run_id(0))).await.1["stats"]["total_steps"], 3);
@@ -311,7 +325,8 @@ async fn what_a_key_may_not_do_is_refused(url: &str) {
     let id = &ingest[4..12];
     collector.command(&["keys", "revoke", id]);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    let post = collector.client().post(collector.url("/v1/traces")).header("content-type", PROTOBUF).bearer_auth(&ingest);
+    let post =
+        collector.client().post(collector.url("/v1/traces")).header("content-type", PROTOBUF).bearer_auth(&ingest);
     assert_eq!(post.send().await.unwrap().status(), 401, "within five seconds of its revocation");
 }
 on_both_stores!(what_a_key_may_not_do_is_refused);
@@ -328,7 +343,10 @@ async fn lossless_parts_come_back(url: &str) {
     assert_eq!(metadata["attributes"]["big"], json!({"$int": "9223372036854775807"}));
     assert_eq!(metadata["attributes"]["nul"], json!({"$text": "YQBi"}));
     assert_eq!(metadata["attributes"]["gen_ai.agent.name"], "weather_agent");
-    assert!(metadata["attributes"]["gen_ai.input.messages"].as_str().unwrap().contains("Weather in Paris?"), "{metadata:#}");
+    assert!(
+        metadata["attributes"]["gen_ai.input.messages"].as_str().unwrap().contains("Weather in Paris?"),
+        "{metadata:#}"
+    );
     assert_eq!(metadata["otel"]["trace_state"], "vendor=1");
     assert_eq!(metadata["resource"]["attributes"]["service.name"], "weather");
     assert_eq!(metadata["scope"]["name"], "test.scope");

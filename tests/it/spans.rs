@@ -47,34 +47,57 @@ pub fn agent_trace(number: u64) -> Vec<Span> {
         ..Span::default()
     };
     let question = r#"[{"role":"user","parts":[{"type":"text","content":"Weather in Paris?"}]}]"#;
-    let answer = r#"[{"role":"assistant","parts":[{"type":"text","content":"18 C and sunny."}],"finish_reason":"stop"}]"#;
+    let answer =
+        r#"[{"role":"assistant","parts":[{"type":"text","content":"18 C and sunny."}],"finish_reason":"stop"}]"#;
     vec![
-        span(0, None, "invoke_agent weather_agent", 0, 143, vec![
-            text("gen_ai.operation.name", "invoke_agent"),
-            text("gen_ai.agent.name", "weather_agent"),
-            text("gen_ai.input.messages", question),
-            text("gen_ai.output.messages", answer),
-        ]),
-        span(1, Some(0), "chat gpt-4o-mini", 2, 46, vec![
-            text("gen_ai.operation.name", "chat"),
-            text("gen_ai.provider.name", "openai"),
-            text("gen_ai.request.model", "gpt-4o-mini"),
-            text("gen_ai.response.model", "gpt-4o-mini-2024-07-18"),
-            int("gen_ai.usage.input_tokens", 12),
-            int("gen_ai.usage.output_tokens", 3),
-        ]),
-        span(2, Some(0), "execute_tool get_weather", 46, 47, vec![
-            text("gen_ai.operation.name", "execute_tool"),
-            text("gen_ai.tool.name", "get_weather"),
-            text("gen_ai.tool.call.id", "call_1"),
-            text("gen_ai.tool.call.arguments", r#"{"city": "Paris"}"#),
-            text("gen_ai.tool.call.result", "18 C and sunny"),
-        ]),
+        span(
+            0,
+            None,
+            "invoke_agent weather_agent",
+            0,
+            143,
+            vec![
+                text("gen_ai.operation.name", "invoke_agent"),
+                text("gen_ai.agent.name", "weather_agent"),
+                text("gen_ai.input.messages", question),
+                text("gen_ai.output.messages", answer),
+            ],
+        ),
+        span(
+            1,
+            Some(0),
+            "chat gpt-4o-mini",
+            2,
+            46,
+            vec![
+                text("gen_ai.operation.name", "chat"),
+                text("gen_ai.provider.name", "openai"),
+                text("gen_ai.request.model", "gpt-4o-mini"),
+                text("gen_ai.response.model", "gpt-4o-mini-2024-07-18"),
+                int("gen_ai.usage.input_tokens", 12),
+                int("gen_ai.usage.output_tokens", 3),
+            ],
+        ),
+        span(
+            2,
+            Some(0),
+            "execute_tool get_weather",
+            46,
+            47,
+            vec![
+                text("gen_ai.operation.name", "execute_tool"),
+                text("gen_ai.tool.name", "get_weather"),
+                text("gen_ai.tool.call.id", "call_1"),
+                text("gen_ai.tool.call.arguments", r#"{"city": "Paris"}"#),
+                text("gen_ai.tool.call.result", "18 C and sunny"),
+            ],
+        ),
     ]
 }
 
 pub fn request(spans: Vec<Span>) -> ExportTraceServiceRequest {
-    let scope = InstrumentationScope { name: "test.scope".into(), version: "1.2".into(), ..InstrumentationScope::default() };
+    let scope =
+        InstrumentationScope { name: "test.scope".into(), version: "1.2".into(), ..InstrumentationScope::default() };
     let resource = Resource { attributes: vec![text("service.name", "weather")], ..Resource::default() };
     ExportTraceServiceRequest {
         resource_spans: vec![ResourceSpans {

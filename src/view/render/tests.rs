@@ -62,7 +62,7 @@ fn tree_of(steps: &[Step]) -> Vec<Node> {
     for step in steps.iter().rev() {
         let children = waiting.remove(&Some(step.id.clone())).unwrap_or_default();
         let shown = ShownStep { step: step.clone(), marks: Map::new() };
-        waiting.entry(step.parent_id.clone()).or_default().insert(0, Node { shown, children });
+        waiting.entry(step.parent_id.clone()).or_default().insert(0, Node { shown, children: children.into() });
     }
     waiting.remove(&None).unwrap_or_default()
 }
@@ -172,9 +172,9 @@ fn marks_are_shown_and_hide_nothing() {
 #[test]
 fn a_chain_of_100_000_steps_is_written_without_depth() {
     let step = submit(&json!({"model": "m", "input": "", "status": "success", "steps": [{}]})).steps.remove(0);
-    let link = |id: usize, children| {
+    let link = |id: usize, children: Vec<Node>| {
         let step = Step { id: id.to_string(), ..step.clone() };
-        Node { shown: ShownStep { step, marks: Map::new() }, children }
+        Node { shown: ShownStep { step, marks: Map::new() }, children: children.into() }
     };
     let chain = (0..100_000).rev().fold(Vec::new(), |children, id| vec![link(id, children)]);
     let forest = Forest::of(chain, RunTotals { latency_s: None, cost: None }, &metadata_of);

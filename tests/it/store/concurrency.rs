@@ -19,7 +19,8 @@ async fn write_at_once(store: &dyn Store, lists: Vec<Vec<Vec<Batch>>>) -> u64 {
         tasks.push(tokio::spawn(async move {
             let mut inserted = 0;
             for batches in list {
-                let written = writer.write(&batches, &LIFE, at(100)).await.expect("no deadlock");
+                let written =
+                    writer.write(&batches.iter().collect::<Vec<_>>(), &LIFE, at(100)).await.expect("no deadlock");
                 inserted += written.iter().map(|written| written.inserted).sum::<u64>();
             }
             inserted

@@ -8,7 +8,7 @@ use crate::database::Database;
 #[tokio::test]
 async fn an_unknown_scheme_is_refused_and_the_password_is_not_shown() {
     for url in ["mysql://me:secret@host/db", "vectoros.db", ""] {
-        let error = open(url).await.err().expect("refused").to_string();
+        let error = open(url, Tuning::default()).await.err().expect("refused").to_string();
         assert!(error.contains("sqlite://") && error.contains("postgres://"), "{error}");
         assert!(!error.contains("secret"), "{error}");
     }
@@ -17,14 +17,14 @@ async fn an_unknown_scheme_is_refused_and_the_password_is_not_shown() {
 #[tokio::test]
 async fn a_sqlite_store_needs_a_file() {
     for url in ["sqlite://", "sqlite://:memory:"] {
-        assert!(open(url).await.is_err(), "{url}");
+        assert!(open(url, Tuning::default()).await.is_err(), "{url}");
     }
 }
 
 #[tokio::test]
 async fn a_postgres_server_may_be_away_at_open() {
     // Nothing listens on port 1.
-    let store = open("postgres://nobody@127.0.0.1:1/db").await.unwrap();
+    let store = open("postgres://nobody@127.0.0.1:1/db", Tuning::default()).await.unwrap();
     let error = store.migrate().await.unwrap_err();
     assert!(matches!(error.downcast_ref(), Some(StoreError::Unavailable(_))), "{error:?}");
     assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));
@@ -52,13 +52,13 @@ async fn a_failed_write_leaves_nothing_and_the_writer_goes_on() {
     let project = project(store.as_ref(), "p").await;
     let batches = [batch(project, vec![span(project, 1, 1)])];
     let mut writer = store.writer().await.unwrap();
-    writer.write(&batches, &LIFE, at(100)).await.unwrap();
+    writer.write(&batches.iter().collect::<Vec<_>>(), &LIFE, at(100)).await.unwrap();
 
     let mut admin = sqlx::PgConnection::connect(&database.url).await.unwrap();
     sqlx::query("ALTER TABLE steps RENAME TO steps_away").execute(&mut admin).await.unwrap();
-    let error = writer.write(&[batch(project, vec![span(project, 2, 1)])], &LIFE, at(100)).await.unwrap_err();
+    let error = writer.write(&[&batch(project, vec![span(project, 2, 1)])], &LIFE, at(100)).await.unwrap_err();
     assert!(matches!(error, StoreError::Broken(_)), "{error:?}");
     sqlx::query("ALTER TABLE steps_away RENAME TO steps").execute(&mut admin).await.unwrap();
-    let written = writer.write(&[batch(project, vec![span(project, 2, 1)])], &LIFE, at(100)).await.unwrap();
+    let written = writer.write(&[&batch(project, vec![span(project, 2, 1)])], &LIFE, at(100)).await.unwrap();
     assert_eq!(counts(&written[0]), (1, 0), "nothing of the failed write was kept");
 }

@@ -16,7 +16,7 @@ use vectoros::otlp::SpanGroup;
 use vectoros::store::{Store, StoredRun, Tuning};
 
 /// Small, so that a few dozen steps make a large run.
-pub const TUNING: Tuning = Tuning { inline_steps_max: 20 };
+pub const TUNING: Tuning = Tuning { inline_steps_max: 20, readers_max: 4 };
 
 pub const LIFE: LifeCycle = LifeCycle {
     settle: Duration::from_secs(5),
@@ -140,7 +140,7 @@ pub fn append(project: ProjectId, run: u128, steps: Vec<Step>) -> Batch {
 /// Writes by a writer of its own, at a time when all of `span`'s runs are settled or not, as the test wants.
 pub async fn write_at(store: &dyn Store, now: DateTime<Utc>, batches: &[Batch]) -> Vec<Written> {
     let mut writer = store.writer().await.unwrap();
-    writer.write(batches, &LIFE, now).await.unwrap()
+    writer.write(&batches.iter().collect::<Vec<_>>(), &LIFE, now).await.unwrap()
 }
 
 pub async fn write(store: &dyn Store, batches: &[Batch]) -> Vec<Written> {

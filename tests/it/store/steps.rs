@@ -218,12 +218,12 @@ async fn unusual_times_are_kept(store: &dyn Store) {
         (Some(u64::MAX), Some(u64::MAX), far),
         (None, Some(u64::MAX), far),
     ];
-    for (number, (start_ns, end_ns, day)) in (1..).zip(cases) {
-        let step = Step { start_ns, end_ns, day, ..span(project, u128::from(number), 1) };
+    for (number, (start_ns, end_ns, day)) in (1_u128..).zip(cases) {
+        let step = Step { start_ns, end_ns, day, ..span(project, number, 1) };
         write(store, &[batch(project, vec![step.clone()])]).await;
         let written = write(store, &[batch(project, vec![step])]).await;
         assert_eq!(counts(&written[0]), (0, 1), "case {number}");
-        let found = stored(store, project, u128::from(number)).await;
+        let found = stored(store, project, number).await;
         assert_eq!((found.steps[0].start_ns, found.steps[0].end_ns), (start_ns, end_ns), "case {number}");
     }
 }
