@@ -20,16 +20,8 @@ pub(crate) const KINDS: [&str; 6] = ["unspecified", "internal", "server", "clien
 pub(crate) const STATUS_CODES: [&str; 3] = ["unset", "ok", "error"];
 
 /// The repairs that decoding may note, so that they read back.
-pub(crate) const REPAIRS: [&str; 8] = [
-    "parent_id_length",
-    "self_parent",
-    "link_dropped",
-    "invalid_utf8",
-    "depth",
-    "zero_parent",
-    "time_range",
-    "wrong_type",
-];
+pub(crate) const REPAIRS: [&str; 7] =
+    ["duplicate_key", "invalid_utf8", "link_dropped", "parent_id_length", "self_parent", "string_index", "too_deep"];
 
 /// The step's `metadata` as the API shows it: every attribute, event, link, resource and scope value, and the facts.
 /// `origin_body` is the stored body of `step.origin`. A native step has the metadata that its sender gave it.
