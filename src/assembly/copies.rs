@@ -128,9 +128,8 @@ impl Copies {
         for (key, index) in hollow {
             let Some(candidates) = open.get(&key) else { continue };
             let (start, end) = window(&steps[index].step);
-            let before = candidates.partition_point(|other| {
-                window(&steps[*other].step).0 <= start.saturating_add(WINDOW_SLACK_NS)
-            });
+            let before = candidates
+                .partition_point(|other| window(&steps[*other].step).0 <= start.saturating_add(WINDOW_SLACK_NS));
             let near = candidates[before.saturating_sub(OPEN_CALLS_MAX)..before].iter().rev().copied();
             let around = near.filter(|other| !taken[*other]).find(|other| {
                 let step = &steps[*other].step;
@@ -200,29 +199,40 @@ impl Copies {
         }
     }
 
-    /// A tool call as the protocol (MCP) saw it, beside the framework's own span of the same tool.
+    /// A tool call as the protocol (MCP) saw it, beside the framework's own span of the same tool: known by its method,
+    /// or by having neither content nor id where the framework's name tells the server too.
     fn tools_by_protocol(&mut self, steps: &[ShownStep]) {
         let is_protocol = |step: &Step| step.facts.more.get("mcp_method").is_some_and(|method| method == "tools/call");
+        let is_hollow = |step: &Step| !has_content(step) && step.facts.tool_call_id.is_none();
         let mut calls: HashMap<&str, Vec<usize>> = HashMap::new();
+        let mut views = Vec::new();
         for (index, shown) in steps.iter().enumerate() {
             let step = &shown.step;
-            if step.kind == StepType::ToolCall && !self.is_copy(index) && !is_protocol(step) {
+            if step.kind != StepType::ToolCall || self.is_copy(index) {
+                continue;
+            }
+            if is_protocol(step) || is_hollow(step) {
+                views.push(index);
+            }
+            if !is_protocol(step) {
                 calls.entry(short_name(&step.name)).or_default().push(index);
             }
         }
-        for (index, shown) in steps.iter().enumerate() {
-            let step = &shown.step;
-            if step.kind != StepType::ToolCall || self.is_copy(index) || !is_protocol(step) {
-                continue;
-            }
+        let mut taken = vec![false; steps.len()];
+        for index in views {
+            let step = &steps[index].step;
             let Some(candidates) = calls.get(short_name(&step.name)) else { continue };
             let (start, end) = window(step);
             let before = candidates
                 .partition_point(|other| window(&steps[*other].step).0 <= start.saturating_add(WINDOW_SLACK_NS));
             let near = candidates[before.saturating_sub(OPEN_CALLS_MAX)..before].iter().rev().copied();
-            let around =
-                { near }.find(|other| end <= window(&steps[*other].step).1.saturating_add(WINDOW_SLACK_NS));
+            let around = near.filter(|other| !taken[*other]).find(|other| {
+                let other = &steps[*other].step;
+                let names_server = short_name(&other.name) != other.name && short_name(&step.name) == step.name;
+                end <= window(other).1.saturating_add(WINDOW_SLACK_NS) && (is_protocol(step) || names_server)
+            });
             if let Some(kept) = around {
+                taken[kept] = true;
                 self.add(index, kept);
             }
         }

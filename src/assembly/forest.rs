@@ -39,8 +39,15 @@ impl Forest {
                 None => roots.push(index),
             }
         }
-        let mut forest =
-            Forest { parent, children, roots, top_down: Vec::with_capacity(len), is_cut, enter: vec![0; len], exit: vec![0; len] };
+        let mut forest = Forest {
+            parent,
+            children,
+            roots,
+            top_down: Vec::with_capacity(len),
+            is_cut,
+            enter: vec![0; len],
+            exit: vec![0; len],
+        };
         forest.walk();
         forest
     }

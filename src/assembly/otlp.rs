@@ -46,9 +46,10 @@ pub(super) fn assemble(
     let output = texts.output(end.status == Status::Error);
     let identity = Identity { steps: &shown, forest: &forest, roles: &roles };
 
-    let errors = shown.iter().chain(&inferred).filter(|shown| {
-        shown.step.status == Status::Error && !shown.marks.contains_key("duplicate_of")
-    });
+    let errors = shown
+        .iter()
+        .chain(&inferred)
+        .filter(|shown| shown.step.status == Status::Error && !shown.marks.contains_key("duplicate_of"));
     let error_count = native::count(errors.count());
     let mut metadata = identity.metadata();
     if input.is_none() && output.is_none() {

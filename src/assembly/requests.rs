@@ -53,6 +53,10 @@ struct Reader {
     by_id: HashMap<String, Vec<usize>>,
     /// Calls without ids, by name and arguments, in order.
     unnamed: HashMap<String, Vec<usize>>,
+    /// Requests of outputs that no history has shown yet, by name and arguments: a history may know them under other
+    /// ids (OpenAI's response form has one for the item and one for the call) or under none.
+    unseen: HashMap<String, VecDeque<usize>>,
+    is_seen: Vec<bool>,
     /// Of earlier runs.
     old_ids: HashSet<String>,
     old_unnamed: HashMap<String, usize>,
@@ -71,8 +75,8 @@ impl Reader {
                     Part::ToolCall { id: Some(id), name, arguments } => {
                         if is_old {
                             self.old_ids.insert(id.clone());
-                        } else if !self.old_ids.contains(id) && !self.by_id.contains_key(id) {
-                            self.add(place.saturating_sub(1), Some(id), name, arguments);
+                        } else if !self.old_ids.contains(id) {
+                            self.see(place, id, name, arguments);
                         }
                     }
                     Part::ToolCall { id: None, name, arguments } => {
@@ -88,7 +92,15 @@ impl Reader {
                             None => None,
                             Some(nth) => {
                                 let known = self.unnamed.get(&key).and_then(|known| known.get(nth)).copied();
-                                Some(known.unwrap_or_else(|| self.add(place.saturating_sub(1), None, name, arguments)))
+                                let request = known
+                                    .or_else(|| {
+                                        let unseen = self.take_unseen(&key)?;
+                                        self.unnamed.entry(key).or_default().push(unseen);
+                                        Some(unseen)
+                                    })
+                                    .unwrap_or_else(|| self.add(place.saturating_sub(1), None, name, arguments));
+                                self.is_seen[request] = true;
+                                Some(request)
                             }
                         };
                         pending.push_back((name, request));
@@ -107,13 +119,15 @@ impl Reader {
         for part in output.iter().flat_map(|message| &message.parts) {
             match part {
                 Part::ToolCall { id, name, arguments } => {
-                    if !id.as_deref().is_some_and(|id| self.is_repeated(id, name, arguments)) {
-                        self.add(place, id.as_deref(), name, arguments);
+                    let is_repeated = id.as_deref().is_some_and(|id| self.is_repeated(id, name, arguments));
+                    if !is_repeated {
+                        let request = self.add(place, id.as_deref(), name, arguments);
+                        self.unseen.entry(unnamed_key(name, arguments)).or_default().push_back(request);
                     }
                 }
                 // Tools that the provider runs itself answer inside the same call.
                 Part::ToolResult { id: Some(id), content, is_error, .. } => {
-                    let request = self.by_id.get(id).and_then(|known| known.last()).copied();
+                    let request = self.latest(id);
                     self.answer(request, content, *is_error, None);
                 }
                 _ => {}
@@ -121,10 +135,35 @@ impl Reader {
         }
     }
 
+    /// A call of a history by its id: known, known under another id, or of an output that was not captured.
+    fn see(&mut self, place: usize, id: &str, name: &str, arguments: &Value) {
+        let request = self.latest(id).or_else(|| {
+            let unseen = self.take_unseen(&unnamed_key(name, arguments))?;
+            self.by_id.entry(id.to_owned()).or_default().push(unseen);
+            Some(unseen)
+        });
+        let request = request.unwrap_or_else(|| self.add(place.saturating_sub(1), Some(id), name, arguments));
+        self.is_seen[request] = true;
+    }
+
+    fn latest(&self, id: &str) -> Option<usize> {
+        self.by_id.get(id).and_then(|known| known.last()).copied()
+    }
+
+    fn take_unseen(&mut self, key: &str) -> Option<usize> {
+        let queue = self.unseen.get_mut(key)?;
+        while let Some(request) = queue.pop_front() {
+            if !self.is_seen[request] {
+                return Some(request);
+            }
+        }
+        None
+    }
+
     /// The same call again before anything answered it: two steps show one output.
     fn is_repeated(&self, id: &str, name: &str, arguments: &Value) -> bool {
-        let Some(known) = self.by_id.get(id).and_then(|known| known.last()) else { return false };
-        let known = &self.requests[*known];
+        let Some(known) = self.latest(id) else { return false };
+        let known = &self.requests[known];
         known.answer.is_none() && known.name == name && messages::same_arguments(&known.arguments, arguments)
     }
 
@@ -163,6 +202,7 @@ impl Reader {
         let occurrence = same.len();
         same.push(index);
         let (id, name, arguments) = (id.map(str::to_owned), name.to_owned(), arguments.clone());
+        self.is_seen.push(false);
         self.requests.push(Request { id, name, arguments, call, answer: None, occurrence });
         index
     }
@@ -174,5 +214,5 @@ fn last_user_text(input: &[Message]) -> usize {
 }
 
 fn unnamed_key(name: &str, arguments: &Value) -> String {
-    format!("{name}\0{}", messages::plain(arguments))
+    format!("{name}\0{}", messages::tool_arguments(&messages::plain(arguments)))
 }

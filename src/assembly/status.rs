@@ -38,7 +38,12 @@ pub(super) fn after(from: DateTime<Utc>, wait: Duration) -> DateTime<Utc> {
 }
 
 /// Why a run that was started and never ended is given up, if it is.
-pub(super) fn given_up(started: DateTime<Utc>, receipt: &Receipt, life: &LifeCycle, now: DateTime<Utc>) -> Option<String> {
+pub(super) fn given_up(
+    started: DateTime<Utc>,
+    receipt: &Receipt,
+    life: &LifeCycle,
+    now: DateTime<Utc>,
+) -> Option<String> {
     if now >= after(receipt.received_at, life.idle_limit) {
         return Some(format!("no activity for {} s", life.idle_limit.as_secs_f64()));
     }
@@ -102,8 +107,8 @@ impl Life {
 fn has_unfinished(steps: &[ShownStep], forest: &Forest, roles: &Roles) -> bool {
     let mut inside = vec![false; steps.len()];
     for &index in &forest.top_down {
-        inside[index] = (roles.genai[index] && !roles.frame[index])
-            || forest.parent[index].is_some_and(|parent| inside[parent]);
+        inside[index] =
+            (roles.genai[index] && !roles.frame[index]) || forest.parent[index].is_some_and(|parent| inside[parent]);
         if inside[index] && steps[index].step.end_ns.is_none() {
             return true;
         }
@@ -133,7 +138,8 @@ pub(super) fn forgive_childs_errors(steps: &mut [ShownStep], forest: &Forest) {
             && step.status == Status::Error
             && matches!(step.kind, StepType::Agent | StepType::Workflow)
             && has_output(step.output.as_deref());
-        let Some(places) = step.error.as_ref().filter(|_| may_be_childs).and_then(|error| tool_errors.get(error)) else {
+        let Some(places) = step.error.as_ref().filter(|_| may_be_childs).and_then(|error| tool_errors.get(error))
+        else {
             continue;
         };
         let below = forest.below(index);
@@ -178,7 +184,9 @@ fn last_turn_below(steps: &[ShownStep], forest: &Forest, index: usize) -> Option
     while let Some(child) = stack.pop() {
         let step = &steps[child].step;
         match step.kind {
-            StepType::Agent | StepType::Workflow | StepType::ModelCall if !steps[child].marks.contains_key("duplicate_of") => {
+            StepType::Agent | StepType::Workflow | StepType::ModelCall
+                if !steps[child].marks.contains_key("duplicate_of") =>
+            {
                 let key = |i: usize| (steps[i].step.end_ns.unwrap_or(u64::MAX), i);
                 if last.is_none_or(|known| key(child) > key(known)) {
                     last = Some(child);
@@ -226,7 +234,16 @@ pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
 }
 
 fn is_generic(error: &str) -> bool {
-    const GENERIC: [&str; 9] =
-        ["error", "internal error", "tool_error", "_other", "unknown", "failed", "failure", "unknown error", "run status: error"];
+    const GENERIC: [&str; 9] = [
+        "error",
+        "internal error",
+        "tool_error",
+        "_other",
+        "unknown",
+        "failed",
+        "failure",
+        "unknown error",
+        "run status: error",
+    ];
     GENERIC.contains(&error.trim().to_ascii_lowercase().as_str())
 }

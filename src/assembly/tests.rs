@@ -1,0 +1,8 @@
+//! Each rule by itself, the worked examples, and the laws that hold for any steps.
+
+mod builder;
+mod laws;
+mod life;
+mod tools;
+mod usage;
+mod views;

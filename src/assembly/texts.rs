@@ -18,7 +18,7 @@ impl Texts<'_> {
     /// The first text on the way down from the step that speaks; else that of the first model call that has one; else
     /// the first input as it stands, however opaque.
     pub fn input(&self) -> Option<String> {
-        let from = self.roles.primary.or_else(|| self.roles.tops.first().copied())?;
+        let from = self.roles.primary.or_else(|| self.first_top())?;
         let way = self.way_down(from);
         let text = |index: usize| messages::input_text(self.step(index).input.as_deref()?);
         let calls = || self.model_calls();
@@ -35,7 +35,9 @@ impl Texts<'_> {
         let last_top = || self.roles.tops.iter().copied().max_by_key(|top| self.ended(*top));
         let from = self.roles.primary.or_else(last_top)?;
         let way = self.way_down(from);
-        let own = way.iter().find_map(|index| match self.said(*index) {
+        // What a model said on the way to a failure is no answer of the run.
+        let speaks = |index: usize| !failed || index == from || self.step(index).kind != StepType::ModelCall;
+        let own = way.iter().filter(|index| speaks(**index)).find_map(|index| match self.said(*index) {
             OutputText::Text(text) => Some(text),
             _ => None,
         });
@@ -45,10 +47,17 @@ impl Texts<'_> {
         self.last_words().or_else(|| {
             way.iter().find_map(|index| match self.said(*index) {
                 OutputText::ToolCalls(calls) => Some(calls),
-                // A structured answer is an object of the user's own.
-                _ => self.step(*index).output.clone().filter(|output| messages::is_usable(output)),
+                // A structured answer is an object of the user's own; a dump of an object is nobody's answer.
+                _ => self.step(*index).output.clone().filter(|output| output.trim_start().starts_with(['{', '['])),
             })
         })
+    }
+
+    /// The first top that is asked something; documents that are embedded before are no question.
+    fn first_top(&self) -> Option<usize> {
+        use StepType::{Agent, ModelCall, Workflow};
+        let asked = |top: &&usize| matches!(self.step(**top).kind, Agent | Workflow | ModelCall);
+        self.roles.tops.iter().find(asked).or(self.roles.tops.first()).copied()
     }
 
     fn step(&self, index: usize) -> &Step {
@@ -68,17 +77,20 @@ impl Texts<'_> {
         (0..self.steps.len()).filter(|index| self.step(*index).kind == StepType::ModelCall)
     }
 
-    /// What was said last, whatever was asked for after it.
+    /// What was said last by an agent or a model, whatever was asked for after it; else by a workflow.
     fn last_words(&self) -> Option<String> {
-        let speaks = |index: &usize| {
-            matches!(self.step(*index).kind, StepType::Agent | StepType::ModelCall) && self.step(*index).output.is_some()
+        let last = |speaks: fn(&StepType) -> bool| {
+            let mut turns: Vec<usize> = (0..self.steps.len())
+                .filter(|index| speaks(&self.step(*index).kind) && self.step(*index).output.is_some())
+                .collect();
+            turns.sort_by_key(|index| std::cmp::Reverse(self.ended(*index)));
+            turns.into_iter().find_map(|index| match self.said(index) {
+                OutputText::Text(text) => Some(text),
+                _ => None,
+            })
         };
-        let mut turns: Vec<usize> = (0..self.steps.len()).filter(speaks).collect();
-        turns.sort_by_key(|index| std::cmp::Reverse(self.ended(*index)));
-        turns.into_iter().find_map(|index| match self.said(index) {
-            OutputText::Text(text) => Some(text),
-            _ => None,
-        })
+        last(|kind| matches!(kind, StepType::Agent | StepType::ModelCall))
+            .or_else(|| last(|kind| *kind == StepType::Workflow))
     }
 
     /// `from`, and while an agent or workflow has exactly one GenAI step below it, that one: wrappers are looked through.

@@ -157,8 +157,8 @@ impl<'a> Pairing<'a> {
             let Some(queue) = self.by_name.get_mut(name) else { continue };
             let fits = |request: &usize| {
                 let request = &self.requests[*request];
-                let asked_before = step.end_ns.is_none()
-                    || steps[self.calls[request.call].step].step.start_ns <= step.end_ns;
+                let asked_before =
+                    step.end_ns.is_none() || steps[self.calls[request.call].step].step.start_ns <= step.end_ns;
                 asked_before && arguments.as_ref().is_none_or(|own| messages::same_arguments(own, &request.arguments))
             };
             let Some(position) = queue.iter().take(COMPARED_MAX).position(fits) else { continue };
@@ -173,7 +173,8 @@ impl<'a> Pairing<'a> {
     /// A handoff is asked for as a tool (`transfer_to_billing`) and recorded under the name of the agent.
     fn pair_handoffs(&mut self, steps: &[ShownStep], left: &[usize]) {
         let is_handoff = |name: &str| name.starts_with("transfer") || name.starts_with("handoff");
-        let asked = (0..self.requests.len()).filter(|r| self.step_of[*r].is_none() && is_handoff(&self.requests[*r].name));
+        let asked =
+            (0..self.requests.len()).filter(|r| self.step_of[*r].is_none() && is_handoff(&self.requests[*r].name));
         let mut asked: VecDeque<usize> = asked.collect();
         for &index in left.iter().filter(|index| steps[**index].step.kind == StepType::Handoff) {
             let Some(request) = asked.pop_front() else { break };

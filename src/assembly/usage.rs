@@ -37,10 +37,7 @@ impl Spent {
     fn larger(own: Spent, inner: Spent) -> Spent {
         let total = |spent: &Spent| spent.usage.and_then(|usage| usage.total);
         let (chosen, other) = if total(&inner) > total(&own) { (inner, own) } else { (own, inner) };
-        Spent {
-            usage: chosen.usage.or(other.usage),
-            cost_nano_usd: chosen.cost_nano_usd.or(other.cost_nano_usd),
-        }
+        Spent { usage: chosen.usage.or(other.usage), cost_nano_usd: chosen.cost_nano_usd.or(other.cost_nano_usd) }
     }
 
     pub fn cost_usd(&self) -> Option<f64> {
@@ -254,13 +251,7 @@ pub(super) fn usage_json(usage: &Usage) -> Map<String, Value> {
 }
 
 /// A single inner call with the same or no usage is a copy; several, or one with less, are attempts.
-fn mark_nested(
-    steps: &mut [ShownStep],
-    forest: &Forest,
-    copies: &mut Copies,
-    nested: &[Option<usize>],
-    own: &[Spent],
-) {
+fn mark_nested(steps: &mut [ShownStep], forest: &Forest, copies: &mut Copies, nested: &[Option<usize>], own: &[Spent]) {
     let mut inside: Vec<Vec<usize>> = vec![Vec::new(); steps.len()];
     for &index in &forest.top_down {
         if let Some(outer) = nested[index] {

@@ -183,7 +183,10 @@ pub(super) fn tool_result(object: &Map<String, Value>) -> Part {
 /// Anthropic `is_error`, Bedrock and LangChain `status`, Haystack `error`, the AI SDK's `isError`.
 pub(super) fn says_error(object: &Map<String, Value>) -> bool {
     let flag = |key: &str| object.get(key) == Some(&Value::Bool(true));
-    flag("is_error") || flag("isError") || flag("error") || object.get("status").and_then(Value::as_str) == Some("error")
+    flag("is_error")
+        || flag("isError")
+        || flag("error")
+        || object.get("status").and_then(Value::as_str) == Some("error")
 }
 
 /// The AI SDK types the output of a tool: `error-text` and `error-json` are failures.

@@ -187,9 +187,11 @@ fn typed(object: &Map<String, Value>, kind: &str) -> Option<Message> {
         "function_call_output" | "custom_tool_call_output" | "tool_result" | "tool-result" | "tool_call_response" => {
             Some(of("tool", tool_result(object)))
         }
-        "reasoning" => {
-            Some(Message { role: "assistant".to_owned(), parts: parts(&Value::Object(object.clone()), 0), ..Message::default() })
-        }
+        "reasoning" => Some(Message {
+            role: "assistant".to_owned(),
+            parts: parts(&Value::Object(object.clone()), 0),
+            ..Message::default()
+        }),
         other => {
             let role = langchain_role(other)?;
             object.contains_key("content").then(|| with_role(object, role))

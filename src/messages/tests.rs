@@ -27,10 +27,7 @@ fn semconv_parts() {
     .unwrap_or_default();
     assert_eq!(read.len(), 3);
     assert_eq!(read[0].text().as_deref(), Some("Weather?"));
-    assert_eq!(
-        read[1].parts,
-        [Part::Reasoning("hm".into()), call("c1", "get_weather", json!({"city": "Paris"}))]
-    );
+    assert_eq!(read[1].parts, [Part::Reasoning("hm".into()), call("c1", "get_weather", json!({"city": "Paris"}))]);
     assert_eq!(read[1].finish_reason.as_deref(), Some("tool_calls"));
     assert_eq!(read[2].parts, [result("c1", "18 C", false)]);
 }
@@ -109,7 +106,8 @@ fn bedrock_converse() {
 
 #[test]
 fn langchain_in_its_four_forms() {
-    let constructor = one(json!({"messages": [[{"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages",
+    let constructor =
+        one(json!({"messages": [[{"lc": 1, "type": "constructor", "id": ["langchain", "schema", "messages",
         "HumanMessage"], "kwargs": {"content": "Hi", "type": "human"}}]]}));
     assert_eq!((constructor.role.as_str(), constructor.text().as_deref()), ("user", Some("Hi")));
     let data = one(json!([{"type": "ai", "data": {"content": "", "tool_calls":
@@ -157,8 +155,10 @@ fn events_of_the_first_conventions() {
 
 #[test]
 fn one_broken_part_keeps_its_neighbours() {
-    let read = parse(r#"[{"role":"user","content":[{"type":"text"},7,{"type":"hologram"},{"type":"text","text":"Hi"}]},[],5]"#)
-        .unwrap_or_default();
+    let read = parse(
+        r#"[{"role":"user","content":[{"type":"text"},7,{"type":"hologram"},{"type":"text","text":"Hi"}]},[],5]"#,
+    )
+    .unwrap_or_default();
     assert_eq!(read[0].text().as_deref(), Some("Hi"));
     assert_eq!(read[0].parts.len(), 4);
 }
@@ -174,7 +174,16 @@ fn json_in_strings_is_opened_four_levels_deep() {
 
 #[test]
 fn what_is_no_message_is_none() {
-    for text in ["", "Hi", "{}", "[]", "[1,2]", "{\"a\":1}", "ChatMessage(role='user')", "{\"role\":\"admin\",\"id\":7,\"x\":1}"] {
+    for text in [
+        "",
+        "Hi",
+        "{}",
+        "[]",
+        "[1,2]",
+        "{\"a\":1}",
+        "ChatMessage(role='user')",
+        "{\"role\":\"admin\",\"id\":7,\"x\":1}",
+    ] {
         assert_eq!(parse(text), None, "{text}");
     }
 }
@@ -186,8 +195,14 @@ fn input_texts() {
         ("Hi \n", Some("Hi \n")),
         (r#"{"args": ["Hi"], "kwargs": {}}"#, Some("Hi")),
         (r#"{"args": [], "kwargs": {"question": "Hi"}}"#, Some("Hi")),
-        (r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}"#, Some("c")),
-        (r#"[{"role":"user","content":"a"},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x"}]}]"#, Some("a")),
+        (
+            r#"{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"},{"role":"user","content":"c"}]}"#,
+            Some("c"),
+        ),
+        (
+            r#"[{"role":"user","content":"a"},{"role":"user","content":[{"type":"tool_result","tool_use_id":"t","content":"x"}]}]"#,
+            Some("a"),
+        ),
         (r#"{"inputs": {"question": "Hi"}}"#, Some("Hi")),
         (r#"["a","b"]"#, Some("a\nb")),
         (r#""Hi""#, Some("Hi")),
@@ -195,6 +210,7 @@ fn input_texts() {
         (r#"{"x": 1, "y": {"z": 2}}"#, None),
         ("<app.Agent object at 0x7f00>", None),
         ("ChatMessage(role='user', content='Hi')", None),
+        ("id='7' source='user' metadata={}", None),
         ("What is f(x=1)?", Some("What is f(x=1)?")),
         ("null", None),
         ("'None'", None),
@@ -261,11 +277,44 @@ fn deep_nesting_is_refused_not_followed() {
 
 fn json_value() -> impl Strategy<Value = Value> {
     const KEYS: [&str; 24] = [
-        "role", "content", "parts", "type", "messages", "message", "choices", "tool_calls", "function", "name", "arguments",
-        "id", "text", "output", "input", "args", "kwargs", "data", "lc", "generations", "toolUse", "value", "event.name", "result",
+        "role",
+        "content",
+        "parts",
+        "type",
+        "messages",
+        "message",
+        "choices",
+        "tool_calls",
+        "function",
+        "name",
+        "arguments",
+        "id",
+        "text",
+        "output",
+        "input",
+        "args",
+        "kwargs",
+        "data",
+        "lc",
+        "generations",
+        "toolUse",
+        "value",
+        "event.name",
+        "result",
     ];
     const WORDS: [&str; 12] = [
-        "user", "assistant", "tool", "text", "tool_call", "human", "constructor", "gen_ai.choice", "", "{\"a\":1}", "[[]]", "null",
+        "user",
+        "assistant",
+        "tool",
+        "text",
+        "tool_call",
+        "human",
+        "constructor",
+        "gen_ai.choice",
+        "",
+        "{\"a\":1}",
+        "[[]]",
+        "null",
     ];
     let leaf = prop_oneof![
         Just(Value::Null),

@@ -33,10 +33,8 @@ pub fn is_usable(text: &str) -> bool {
         "<not specified>",
     ];
     let trimmed = text.trim();
-    let unquoted = trimmed
-        .strip_prefix(['"', '\''])
-        .and_then(|rest| rest.strip_suffix(['"', '\'']))
-        .map_or(trimmed, str::trim);
+    let unquoted =
+        trimmed.strip_prefix(['"', '\'']).and_then(|rest| rest.strip_suffix(['"', '\''])).map_or(trimmed, str::trim);
     trimmed != "[object Object]" && !NOTHING.contains(&trimmed) && !NOTHING.contains(&unquoted)
 }
 
@@ -249,9 +247,23 @@ fn is_object_dump(text: &str) -> bool {
     if text.starts_with('<') && text.ends_with('>') && text.contains(" at 0x") {
         return true;
     }
+    if is_field_dump(text) {
+        return true;
+    }
     let Some((class, rest)) = text.split_once('(') else { return false };
     let is_class = class.starts_with(|c: char| c.is_ascii_uppercase())
         && class.chars().all(|c| c.is_ascii_alphanumeric() || c == '_' || c == '.');
     let Some((field, _)) = rest.split_once('=') else { return false };
-    is_class && !field.is_empty() && text.ends_with(')') && field.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    is_class && is_identifier(field)
+}
+
+/// `id='7' source='user' metadata={}`: what Pydantic prints for a model.
+fn is_field_dump(text: &str) -> bool {
+    let Some((field, rest)) = text.split_once("='") else { return false };
+    let next = rest.split_once("' ").and_then(|(_, rest)| rest.split_once('='));
+    is_identifier(field) && next.is_some_and(|(field, _)| is_identifier(field))
+}
+
+fn is_identifier(word: &str) -> bool {
+    !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
 }

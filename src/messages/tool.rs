@@ -24,15 +24,16 @@ fn unwrapped(value: &Value) -> Option<Value> {
     if object.is_empty() || !is_wrapping {
         return None;
     }
-    match (object.get("args").and_then(Value::as_array).map(Vec::as_slice), object.get("kwargs").and_then(Value::as_object)) {
+    match (
+        object.get("args").and_then(Value::as_array).map(Vec::as_slice),
+        object.get("kwargs").and_then(Value::as_object),
+    ) {
         (None | Some([]), Some(kwargs)) => Some(Value::Object(kwargs.clone())),
         (Some([only]), kwargs) if kwargs.is_none_or(Map::is_empty) => Some(only.clone()),
         _ => None,
     }
     .filter(|inner| inner != value)
 }
-
-
 
 /// Do two values name the same arguments? Nulls do not count, JSON in strings is opened, and a tool with one
 /// argument may have been handed that alone (`Paris` for `{"city": "Paris"}`).
@@ -67,7 +68,11 @@ fn view(content: &Value, level: usize) -> Option<String> {
     match content {
         Value::String(text) => {
             let opened = super::open(text)?;
-            if opened.is_string() { Some(view(&opened, level + 1).unwrap_or_else(|| plain(&opened))) } else { view(&opened, level + 1) }
+            if opened.is_string() {
+                Some(view(&opened, level + 1).unwrap_or_else(|| plain(&opened)))
+            } else {
+                view(&opened, level + 1)
+            }
         }
         Value::Array(items) => {
             let all_blocks = !items.is_empty() && items.iter().all(|item| item.as_object().is_some_and(is_block));
