@@ -1,18 +1,5 @@
 //! Two stores behind one trait: SQLite, the embedded default, and Postgres. Same migrations, same behaviour,
 //! one contract suite.
-use crate::assembly::LifeCycle;
-use crate::model::batch::{Batch, Written};
-use crate::model::id::ProjectId;
-use crate::model::key::{ApiKey, Quota, Scopes};
-use crate::model::query::{Page, RunFilter};
-use crate::model::run::Run;
-use crate::model::step::Step;
-use async_trait::async_trait;
-use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::migrate::MigrateError;
-use std::collections::HashMap;
-use std::sync::Arc;
-use uuid::Uuid;
 
 mod columns;
 mod error;
@@ -25,6 +12,22 @@ mod storable;
 mod sweep;
 mod tables;
 mod write;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::migrate::MigrateError;
+use uuid::Uuid;
+
+use crate::assembly::LifeCycle;
+use crate::model::batch::{Batch, Written};
+use crate::model::id::ProjectId;
+use crate::model::key::{ApiKey, Quota, Scopes};
+use crate::model::query::{Page, RunFilter};
+use crate::model::run::Run;
+use crate::model::step::Step;
 
 /// What the caller does next.
 #[derive(Debug, thiserror::Error)]

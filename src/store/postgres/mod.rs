@@ -50,7 +50,10 @@ impl PostgresStore {
     /// Connects on first use: the server may be away now.
     pub fn open(url: &str, tuning: Tuning) -> anyhow::Result<PostgresStore> {
         let options: PgConnectOptions = url.parse().context("the database URL is no valid postgres:// URL")?;
-        let options = options.application_name("vectoros");
+        let options = match options.get_application_name() {
+            Some(_) => options,
+            None => options.application_name("vectoros"),
+        };
         let pool = PgPoolOptions::new()
             .max_connections(tuning.readers_max)
             .acquire_timeout(ACQUIRE_MAX)

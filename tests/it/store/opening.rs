@@ -62,3 +62,28 @@ async fn a_failed_write_leaves_nothing_and_the_writer_goes_on() {
     let written = writer.write(&[&batch(project, vec![span(project, 2, 1)])], &LIFE, at(100)).await.unwrap();
     assert_eq!(counts(&written[0]), (1, 0), "nothing of the failed write was kept");
 }
+
+/// The server ends the writer's connection: that write fails as worth another try, the next one connects anew.
+#[tokio::test]
+async fn a_writer_connects_again() {
+    use sqlx::Connection;
+    let mut database = Database::postgres().await;
+    let name = format!("writer-{}", uuid::Uuid::new_v4());
+    database.url.push_str(&format!("&application_name={name}"));
+    let store = database.store(TUNING).await;
+    let project = project(store.as_ref(), "p").await;
+    let batches = [batch(project, vec![span(project, 1, 1)])];
+    let mut writer = store.writer().await.unwrap();
+    writer.write(&batches, &LIFE, at(100)).await.unwrap();
+
+    let mut admin = sqlx::PgConnection::connect(&std::env::var("VECTOROS_TEST_POSTGRES").unwrap()).await.unwrap();
+    sqlx::query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1")
+        .bind(&name)
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    let error = writer.write(&batches, &LIFE, at(100)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    let written = writer.write(&batches, &LIFE, at(100)).await.unwrap();
+    assert_eq!(counts(&written[0]), (0, 1));
+}
