@@ -260,8 +260,8 @@ mod tests {
     #[test]
     fn the_protobuf_answers_have_the_bytes_of_the_specification() {
         assert_eq!(export_response(&Outcome::default()), b"");
-        let outcome = Outcome { rejections: Rejections { count: 3, first: vec![] }, ..Outcome::default() };
-        assert_eq!(export_response(&outcome)[..4], [0x0a, 0x12, 0x08, 0x03]);
+        let partial_success = Some(PartialSuccess { rejected_spans: 3, error_message: "x".into() });
+        assert_eq!(ExportResponse { partial_success }.encode_to_vec(), [0x0a, 5, 8, 3, 0x12, 1, b'x']);
         let busy = tonic::Status::with_error_details(Code::Unavailable, "busy", error_details(Some(1), None));
         assert_eq!(
             STANDARD_NO_PAD.encode(busy.details()),

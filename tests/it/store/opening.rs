@@ -74,7 +74,7 @@ async fn a_writer_connects_again() {
     let project = project(store.as_ref(), "p").await;
     let batches = [batch(project, vec![span(project, 1, 1)])];
     let mut writer = store.writer().await.unwrap();
-    writer.write(&batches, &LIFE, at(100)).await.unwrap();
+    writer.write(&batches.iter().collect::<Vec<_>>(), &LIFE, at(100)).await.unwrap();
 
     let mut admin = sqlx::PgConnection::connect(&std::env::var("VECTOROS_TEST_POSTGRES").unwrap()).await.unwrap();
     sqlx::query("SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = $1")
@@ -82,8 +82,8 @@ async fn a_writer_connects_again() {
         .execute(&mut admin)
         .await
         .unwrap();
-    let error = writer.write(&batches, &LIFE, at(100)).await.unwrap_err();
+    let error = writer.write(&batches.iter().collect::<Vec<_>>(), &LIFE, at(100)).await.unwrap_err();
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
-    let written = writer.write(&batches, &LIFE, at(100)).await.unwrap();
+    let written = writer.write(&batches.iter().collect::<Vec<_>>(), &LIFE, at(100)).await.unwrap();
     assert_eq!(counts(&written[0]), (0, 1));
 }
