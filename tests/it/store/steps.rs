@@ -58,7 +58,7 @@ async fn every_column_comes_back(store: &dyn Store) {
     };
     let body = r#"{"resource": {"service.name": "shop"}}"#;
     let batch = with_origin(batch(project, vec![step]), body);
-    write(store, &[batch.clone()]).await;
+    write(store, std::slice::from_ref(&batch)).await;
 
     let found = stored(store, project, 1).await;
     let json = |text: &str| serde_json::from_str::<Value>(text).unwrap();
