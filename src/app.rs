@@ -12,8 +12,10 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{self, Api};
+use crate::assembly::LifeCycle;
 use crate::auth::Authenticator;
-use crate::config::Config;
+use crate::config::{self, Config};
+use crate::otlp::DecodeLimits;
 use crate::pipeline::Pipeline;
 use crate::queue::{Budget, Queue};
 use crate::quota::Quotas;
@@ -63,7 +65,7 @@ impl App {
     }
 
     /// Serves until `shutdown` completes, then drains: no new connections, requests under way finish, the queue is
-    /// written, writers end. `ready` runs once, when the schema stands and data is taken.
+    /// written, writers end. `ready` runs once, when the schema stands and before data is taken.
     pub async fn run<R>(self, shutdown: impl Future<Output = ()>, ready: impl FnOnce() -> R) -> anyhow::Result<()>
     where
         R: Future<Output = anyhow::Result<()>>,
@@ -112,6 +114,19 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     store::open(&config.database.url, tuning).await
 }
 
+fn life_cycle(runs: &config::Runs) -> LifeCycle {
+    LifeCycle {
+        settle: runs.settle,
+        orphan_idle: runs.orphan_idle,
+        idle_limit: runs.idle_limit,
+        max_duration: runs.max_duration,
+    }
+}
+
+fn decode_limits(limits: &config::Limits) -> DecodeLimits {
+    DecodeLimits { spans_max: limits.request_spans, span_items_max: limits.span_items, depth_max: limits.value_depth }
+}
+
 enum Started {
     Ready,
     Stopped,
@@ -130,10 +145,10 @@ where
         parts.api.blame(format!("the database is away: {error:#}"));
         tokio::time::sleep(DATABASE_RETRY).await;
     }
+    ready().await?;
     parts.api.blame(String::new());
     parts.pipeline.open.store(true, Ordering::Release);
     parts.counters.ready.set(1);
-    ready().await?;
     Ok(Started::Ready)
 }
 
@@ -163,7 +178,7 @@ impl Parts {
     fn new(config: &Config, store: Arc<dyn Store>) -> Parts {
         let counters = Arc::new(Counters::default());
         let auth = Arc::new(Authenticator::new(store.clone(), &config.auth.api_key));
-        let reader = Arc::new(Reader::new(store.clone(), config.runs.life_cycle()));
+        let reader = Arc::new(Reader::new(store.clone(), life_cycle(&config.runs)));
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
             quotas: Quotas::new(config.quota.clone()),
@@ -171,7 +186,7 @@ impl Parts {
             queue: Arc::new(Queue::default()),
             reader: reader.clone(),
             counters: counters.clone(),
-            decode_limits: config.limits.decode(),
+            decode_limits: decode_limits(&config.limits),
             body_bytes_max: config.limits.body_bytes.as_u64(),
             hold: config.ingest.hold,
             throttle_status: config.ingest.throttle_status,
@@ -190,7 +205,7 @@ impl Parts {
             queue: self.pipeline.queue.clone(),
             store: self.store.clone(),
             counters: self.counters.clone(),
-            life: self.config.runs.life_cycle(),
+            life: life_cycle(&self.config.runs),
             bounds: BatchBounds {
                 steps_max: self.config.ingest.batch_steps,
                 bytes_max: self.config.ingest.batch_bytes.as_u64(),
@@ -203,7 +218,7 @@ impl Parts {
             store: self.store.clone(),
             auth: self.auth.clone(),
             counters: self.counters.clone(),
-            life: self.config.runs.life_cycle(),
+            life: life_cycle(&self.config.runs),
         }
     }
 }

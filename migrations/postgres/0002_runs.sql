@@ -38,7 +38,7 @@ CREATE TABLE runs (
     trace_id text,
     started_at timestamptz NOT NULL,
     ended_at timestamptz,
-    is_final boolean NOT NULL,
+    final_at timestamptz,
     metadata jsonb NOT NULL,
     first_day date NOT NULL,
     last_day date NOT NULL,

@@ -38,7 +38,7 @@ CREATE TABLE runs (
     trace_id TEXT,
     started_at TEXT NOT NULL,
     ended_at TEXT,
-    is_final INTEGER NOT NULL,
+    final_at TEXT,
     metadata TEXT NOT NULL,
     first_day TEXT NOT NULL,
     last_day TEXT NOT NULL,

@@ -27,7 +27,7 @@ pub async fn list(State(api): State<Arc<Api>>, headers: HeaderMap, RawQuery(quer
         Err(why) => return (StatusCode::BAD_REQUEST, axum::Json(json!({"detail": why}))).into_response(),
     };
     match api.store.runs(key.project, &filter).await {
-        Ok(page) => axum::Json(view::render::run_page(&page)).into_response(),
+        Ok(page) => axum::Json(view::render::run_page(&page, Utc::now())).into_response(),
         Err(error) => store_failed(&error),
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn assemble(
         trace_id: declared.trace_id.clone(),
         started_at,
         ended_at: latency.and_then(|seconds| later(started_at, seconds)),
-        is_final: status != Status::Running,
+        final_at: (status != Status::Running).then_some(receipt.received_at),
         metadata,
         first_day,
         last_day,

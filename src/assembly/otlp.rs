@@ -90,7 +90,7 @@ pub(super) fn assemble(
         trace_id: Some(trace_id_of_run(key.run_id)),
         started_at,
         ended_at: end_ns.filter(|_| is_over).and_then(instant).map(|end| end.max(started_at)),
-        is_final: life.is_final,
+        final_at: life.final_at,
         metadata,
         first_day,
         last_day,

@@ -19,7 +19,8 @@ pub(super) struct Life {
     pub phase: Phase,
     /// Every step above the speakers that should have come did not.
     pub root_missing: bool,
-    pub is_final: bool,
+    /// When it counts as final, once it has ended.
+    pub final_at: Option<DateTime<Utc>>,
     /// The next instant at which the answer changes although nothing arrives.
     pub due_at: Option<DateTime<Utc>>,
 }
@@ -67,7 +68,8 @@ impl Life {
     ) -> Life {
         if !roles.is_worthy() {
             // In no list: nobody waits for its end.
-            return Life { phase: Phase::Ended, root_missing: false, is_final: true, due_at: None };
+            let final_at = Some(receipt.received_at);
+            return Life { phase: Phase::Ended, root_missing: false, final_at, due_at: None };
         }
         let root = forest.root_of_each();
         let is_orphan = |index: usize| {
@@ -88,18 +90,16 @@ impl Life {
         } else {
             Phase::Ended
         };
-        let settled_at = after(receipt.received_at, life.settle);
-        let is_final = phase != Phase::Running && now >= settled_at;
+        let final_at = (phase != Phase::Running).then(|| after(receipt.received_at, life.settle));
         let due_at = match phase {
-            _ if is_final => None,
             Phase::Running if orphaned && !has_unfinished(steps, forest, roles) => {
                 Some(after(receipt.received_at, life.orphan_idle))
             }
             Phase::Running => Some(gives_up_at(started, receipt, life)),
-            Phase::TimedOut(_) | Phase::Ended => Some(settled_at),
+            Phase::TimedOut(_) | Phase::Ended => None,
         };
         let root_missing = orphaned && phase != Phase::Running;
-        Life { phase, root_missing, is_final, due_at }
+        Life { phase, root_missing, final_at, due_at }
     }
 }
 

@@ -13,9 +13,6 @@ use serde::Deserialize;
 
 pub use rate::{Limit, Rate, Window};
 
-use crate::assembly::LifeCycle;
-use crate::otlp::DecodeLimits;
-
 /// Every setting with its default; compiled in, and the documentation of the settings.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 
@@ -89,12 +86,6 @@ pub struct Limits {
     pub value_depth: usize,
 }
 
-impl Limits {
-    pub fn decode(&self) -> DecodeLimits {
-        DecodeLimits { spans_max: self.request_spans, span_items_max: self.span_items, depth_max: self.value_depth }
-    }
-}
-
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
@@ -115,17 +106,6 @@ pub struct Runs {
     #[serde(with = "humantime_serde")]
     pub max_duration: Duration,
     pub inline_steps: u32,
-}
-
-impl Runs {
-    pub fn life_cycle(&self) -> LifeCycle {
-        LifeCycle {
-            settle: self.settle,
-            orphan_idle: self.orphan_idle,
-            idle_limit: self.idle_limit,
-            max_duration: self.max_duration,
-        }
-    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

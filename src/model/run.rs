@@ -39,13 +39,13 @@ pub struct Run {
     pub trace_id: Option<String>,
     pub started_at: DateTime<Utc>,
     pub ended_at: Option<DateTime<Utc>>,
-    /// Nothing more is expected; a late span still re-opens it.
-    pub is_final: bool,
+    /// When it counts as final unless something more arrives, which re-opens it. `None` while it is running.
+    pub final_at: Option<DateTime<Utc>>,
     pub metadata: Map<String, Value>,
     /// Days of the partitions that hold its steps.
     pub first_day: NaiveDate,
     pub last_day: NaiveDate,
-    /// When the sweeper must look again although nothing arrives; `None` once final.
+    /// When the sweeper must look again although nothing arrives; `None` once it has ended.
     pub due_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,

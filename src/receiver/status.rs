@@ -120,8 +120,13 @@ pub fn http_status(
 pub fn grpc_refusal(refusal: &Refusal, throttle_status: u16) -> Response {
     let verdict = verdict(refusal, throttle_status);
     let message = refusal.to_string();
-    let details = error_details(verdict.retry_after_s, matches!(refusal, Refusal::Malformed(_)).then_some(&message));
-    let mut status = tonic::Status::with_error_details(verdict.grpc, &message, details);
+    let violation = matches!(refusal, Refusal::Malformed(_)).then_some(message.as_str());
+    let mut status = match (verdict.retry_after_s, violation) {
+        (None, None) => tonic::Status::new(verdict.grpc, &message),
+        (retry_after_s, violation) => {
+            tonic::Status::with_error_details(verdict.grpc, &message, error_details(retry_after_s, violation))
+        }
+    };
     if let Some(seconds) = verdict.retry_after_s {
         // The only place where the Python exporter looks for the delay.
         let info = pb::RetryInfo { retry_delay: Some(prost_types::Duration { seconds: seconds as i64, nanos: 0 }) };

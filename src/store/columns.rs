@@ -18,7 +18,7 @@ macro_rules! run_columns {
         "project_id, run_id, source, worthy, name, model, agent, service, status, input, output, error, \
          tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, \
          cost, latency_s, session_id, user_id, tags, step_count, error_count, trace_id, started_at, ended_at, \
-         is_final, metadata, first_day, last_day, due_at, created_at, updated_at, received_at, declared"
+         final_at, metadata, first_day, last_day, due_at, created_at, updated_at, received_at, declared"
     };
 }
 
@@ -33,7 +33,7 @@ macro_rules! run_changes {
          reasoning_tokens = excluded.reasoning_tokens, cost = excluded.cost, latency_s = excluded.latency_s, \
          session_id = excluded.session_id, user_id = excluded.user_id, tags = excluded.tags, \
          step_count = excluded.step_count, error_count = excluded.error_count, trace_id = excluded.trace_id, \
-         started_at = excluded.started_at, ended_at = excluded.ended_at, is_final = excluded.is_final, \
+         started_at = excluded.started_at, ended_at = excluded.ended_at, final_at = excluded.final_at, \
          metadata = excluded.metadata, first_day = excluded.first_day, last_day = excluded.last_day, \
          due_at = excluded.due_at, updated_at = excluded.updated_at, received_at = excluded.received_at, \
          declared = excluded.declared"
@@ -115,7 +115,7 @@ pub(super) struct RunRow {
     trace_id: Option<String>,
     started_at: DateTime<Utc>,
     ended_at: Option<DateTime<Utc>>,
-    is_final: bool,
+    final_at: Option<DateTime<Utc>>,
     metadata: Json<Map<String, Value>>,
     first_day: NaiveDate,
     last_day: NaiveDate,
@@ -153,7 +153,7 @@ impl TryFrom<RunRow> for Run {
             trace_id: row.trace_id,
             started_at: row.started_at,
             ended_at: row.ended_at,
-            is_final: row.is_final,
+            final_at: row.final_at,
             metadata: row.metadata.0,
             first_day: row.first_day,
             last_day: row.last_day,

@@ -116,6 +116,7 @@ pub(super) fn run(mut run: Run) -> sqlx::Result<Run> {
     }
     run.ended_at = run.ended_at.map(time);
     run.due_at = run.due_at.map(time);
+    run.final_at = run.final_at.map(time);
     Ok(run)
 }
 

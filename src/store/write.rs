@@ -262,7 +262,7 @@ mod tests {
             trace_id: None,
             started_at: epoch,
             ended_at: None,
-            is_final: false,
+            final_at: None,
             metadata: Default::default(),
             first_day: day,
             last_day: day,

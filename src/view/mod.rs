@@ -26,6 +26,8 @@ pub struct ShownRun {
     pub assembled: Assembled,
     /// Bodies of the origins that the steps refer to.
     pub origins: HashMap<Uuid, String>,
+    /// When it was asked for.
+    pub now: DateTime<Utc>,
 }
 
 impl Reader {
@@ -43,7 +45,7 @@ impl Reader {
         let row = stored.run;
         let receipt = Receipt { created_at: row.created_at, updated_at: row.updated_at, received_at: row.received_at };
         let assembled = assemble(row.key, stored.steps, row.declared, receipt, &self.life, now);
-        Ok(Some(ShownRun { assembled, origins: stored.origins.into_iter().collect() }))
+        Ok(Some(ShownRun { assembled, origins: stored.origins.into_iter().collect(), now }))
     }
 }
 
@@ -51,7 +53,7 @@ impl ShownRun {
     /// The body of `GET /runs/{run_id}`.
     pub fn detail_json(self) -> serde_json::Result<Value> {
         let Assembled { run, steps } = self.assembled;
-        serde_json::to_value(render::run_detail(&run, tree(steps), &self.origins))
+        serde_json::to_value(render::run_detail(&run, tree(steps), &self.origins, self.now))
     }
 
     /// The answer of `POST /runs`: the stored run with its nested steps.

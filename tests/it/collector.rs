@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -75,10 +75,6 @@ impl Collector {
     pub fn terminate(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
-    }
-
-    pub fn id(&self) -> u32 {
-        self.child.id()
     }
 
     pub fn url(&self, path: &str) -> String {
@@ -215,9 +211,4 @@ fn spawn(
 /// An address that was free a moment ago. A fixed one is needed here, so that a restarted collector is found again.
 fn free_address() -> SocketAddr {
     std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-}
-
-/// Repository file, wherever the tests run.
-pub fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
 }

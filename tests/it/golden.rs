@@ -24,7 +24,10 @@ const LIMITS: DecodeLimits = DecodeLimits { spans_max: 100_000, span_items_max: 
 
 /// Fixtures whose truth needs what this version does not read yet, and what that is. A fixture that is right must not
 /// stand here.
-const NOT_YET: &[(&str, &str)] = &[];
+const NOT_YET: &[(&str, &str)] = &[
+    ("openinference-langchain__agent-double", "its calls stand in four traces, and copies across traces are not found"),
+    ("otel-genai-openai__chat-events", "its texts stand in log records, and logs are not taken"),
+];
 
 fn fixtures_of(folder: &Path) -> Vec<Vec<u8>> {
     let mut files: Vec<PathBuf> = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -80,7 +83,8 @@ fn a_fixture_becomes_its_run(#[files("tests/fixtures/otlp/*/expected.json")] tru
     let runs = runs_of(steps_of(from_protobuf));
     let expected: Value = serde_json::from_slice(&std::fs::read(&truth).unwrap()).unwrap();
     let wrong = if name.starts_with("control") { no_run(&runs) } else { compare(&expected, &runs) };
-    match NOT_YET.iter().find(|(fixture, _)| *fixture == name) {
+    let not_yet = NOT_YET.iter().find(|(fixture, _)| *fixture == name);
+    match not_yet {
         None => assert!(wrong.is_empty(), "{name}:\n{}", wrong.join("\n")),
         Some((_, why)) => assert!(!wrong.is_empty(), "{name} is right now, although {why}: take it off the list"),
     }
@@ -207,7 +211,7 @@ fn rows(assembled: &Assembled) -> Value {
             "name": run.name, "model": run.model, "agent": run.agent, "service": run.service, "status": run.status,
             "input": cut(&run.input), "output": run.output.as_deref().map(cut), "error": run.error.as_deref().map(cut),
             "tokens": [run.usage.total, run.usage.input, run.usage.output, run.usage.cache_read, run.usage.reasoning],
-            "session_id": run.session_id, "user_id": run.user_id, "tags": run.tags, "final": run.is_final,
+            "session_id": run.session_id, "user_id": run.user_id, "tags": run.tags, "final": run.final_at.is_some(),
             "step_count": run.step_count, "error_count": run.error_count, "metadata": run.metadata,
         },
         "steps": steps,

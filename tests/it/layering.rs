@@ -33,7 +33,12 @@ fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
 fn code() -> Vec<(String, PathBuf, String)> {
     let mut files = Vec::new();
     sources(Path::new("src"), &mut files);
-    let not_code = |file: &PathBuf| file.ends_with("lib.rs") || file.ends_with("main.rs") || file.ends_with("tests.rs");
+    let not_code = |file: &PathBuf| {
+        file.ends_with("lib.rs")
+            || file.ends_with("main.rs")
+            || file.ends_with("tests.rs")
+            || file.components().any(|part| part.as_os_str() == "tests")
+    };
     files.retain(|file| !not_code(file));
     assert!(files.len() > 30, "the sources were not found");
     files

@@ -113,7 +113,7 @@ async fn a_bad_span_costs_only_itself(url: &str) {
     let partial = ExportTraceServiceResponse::decode(&body[..]).unwrap().partial_success.unwrap();
     assert_eq!((status, partial.rejected_spans), (200, 5));
     assert!(
-        partial.error_message.contains("spans[0]") && partial.error_message.contains("trace_id"),
+        partial.error_message.contains("spans[0]") && partial.error_message.contains("traceId"),
         "{}",
         partial.error_message
     );

@@ -15,9 +15,9 @@ fn at(steps: Vec<Step>, seconds: i64) -> Run {
 fn an_ended_run_is_final_after_settle() {
     let steps = || vec![agent("A", None, 0, 10)];
     let fresh = at(steps(), 4);
-    assert_eq!((fresh.status, fresh.is_final, fresh.due_at), (Status::Success, false, Some(after_s(5))));
+    assert_eq!((fresh.status, fresh.final_at, fresh.due_at), (Status::Success, Some(after_s(5)), None));
     let settled = at(steps(), 5);
-    assert_eq!((settled.is_final, settled.due_at), (true, None));
+    assert_eq!(settled, fresh, "nothing is left to be done for it");
 }
 
 #[test]
@@ -27,7 +27,7 @@ fn an_unended_step_runs_until_silence() {
     assert_eq!((running.status, running.due_at), (Status::Running, Some(after_s(900))));
     assert_eq!((running.usage.total, running.latency_s, running.ended_at), (Some(138), None, None));
     let silent = at(steps(), 900);
-    assert_eq!((silent.status, silent.error, silent.is_final), (Status::Timeout, None, true));
+    assert_eq!((silent.status, silent.error, silent.final_at.is_some()), (Status::Timeout, None, true));
     assert_eq!(silent.metadata["timeout_reason"], json!("no activity for 900 s"));
     assert_eq!(silent.latency_s, Some(0.009));
 }
@@ -38,7 +38,7 @@ fn a_busy_run_is_given_up_at_its_maximal_age() {
     let steps = || vec![agent("A", None, 0, 10).unended()];
     let run = |seconds| assemble(key(), steps(), None, receipt(), &life, after_s(seconds)).run;
     assert_eq!((run(59).status, run(59).due_at), (Status::Running, Some(after_s(60))));
-    assert_eq!((run(60).status, run(60).is_final), (Status::Timeout, true));
+    assert_eq!((run(60).status, run(60).final_at.is_some()), (Status::Timeout, true));
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn an_orphan_waits_for_its_parent_and_then_stands_alone() {
     let waiting = at(orphan(), 119);
     assert_eq!((waiting.status, waiting.due_at), (Status::Running, Some(after_s(120))));
     let alone = at(orphan(), 120);
-    assert_eq!((alone.status, alone.is_final), (Status::Success, true));
+    assert_eq!((alone.status, alone.final_at.is_some()), (Status::Success, true));
     assert_eq!((&alone.metadata["root_missing"], &alone.metadata["complete"]), (&json!(true), &json!(false)));
     // An agent has ended by itself, whoever started it.
     assert_eq!(at(vec![agent("A", Some("gone"), 0, 10)], 0).status, Status::Success);
@@ -65,7 +65,7 @@ fn an_orphan_waits_for_its_parent_and_then_stands_alone() {
 #[test]
 fn traces_without_genai_make_no_run() {
     let http = at(vec![step("H", None, StepType::HttpRequest, 0, 10)], 0);
-    assert_eq!((http.worthy, http.is_final, http.due_at), (false, true, None));
+    assert_eq!((http.worthy, http.final_at.is_some(), http.due_at), (false, true, None));
     let mut plain = step("W", None, StepType::Workflow, 0, 10);
     plain.facts.genai = false;
     assert!(!at(vec![plain], 0).worthy);
@@ -161,12 +161,12 @@ fn native_runs_are_as_declared() {
         assemble(key(), vec![entry.clone()], Some(declared(status)), receipt(), &LIFE, after_s(seconds)).run
     };
     let done = run(Status::Success, 0);
-    assert_eq!((done.source, done.usage.total, done.cost, done.is_final), (Source::Native, None, None, true));
+    assert_eq!((done.source, done.usage.total, done.cost, done.final_at.is_some()), (Source::Native, None, None, true));
     assert_eq!((done.step_count, done.error_count, done.started_at), (1, 1, epoch()));
     assert_eq!(done.ended_at.map(|end| (end - epoch()).num_milliseconds()), Some(1500));
     let running = run(Status::Running, 899);
     assert_eq!((running.status, running.due_at, running.ended_at), (Status::Running, Some(after_s(900)), None));
     let silent = run(Status::Running, 900);
-    assert_eq!((silent.status, silent.is_final, silent.due_at), (Status::Timeout, true, None));
+    assert_eq!((silent.status, silent.final_at.is_some(), silent.due_at), (Status::Timeout, true, None));
     assert_eq!(silent.declared.map(|declared| declared.status), Some(Status::Running));
 }

@@ -35,7 +35,7 @@ macro_rules! given_runs {
             ") SELECT project_id, run_id, source, worthy, name, model, agent, service, status, input, output, error, \
              tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, \
              cost, latency_s, session_id, user_id, tags::jsonb, step_count, error_count, trace_id, started_at, \
-             ended_at, is_final, metadata::jsonb, first_day, last_day, due_at, created_at, updated_at, received_at, \
+             ended_at, final_at, metadata::jsonb, first_day, last_day, due_at, created_at, updated_at, received_at, \
              declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], $5::text[], $6::text[], \
              $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], \
              $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::double precision[], \
@@ -263,7 +263,7 @@ fn bind_runs(statement: &'static str, runs: &[Run]) -> sqlx::Result<Query<'stati
         .bind(column(runs, |run| run.trace_id.as_deref()))
         .bind(column(runs, |run| run.started_at))
         .bind(column(runs, |run| run.ended_at))
-        .bind(column(runs, |run| run.is_final))
+        .bind(column(runs, |run| run.final_at))
         .bind(metadata)
         .bind(column(runs, |run| run.first_day))
         .bind(column(runs, |run| run.last_day))

@@ -194,7 +194,7 @@ fn given_runs(runs: &[Run]) -> sqlx::Result<QueryBuilder<Sqlite>> {
             .push_bind(run.trace_id.as_deref())
             .push_bind(run.started_at)
             .push_bind(run.ended_at)
-            .push_bind(run.is_final)
+            .push_bind(run.final_at)
             .push_bind(metadata)
             .push_bind(run.first_day)
             .push_bind(run.last_day)

@@ -30,18 +30,21 @@ use step::{Forest, RunTotals};
 pub const SUMMARY_TEXT_MAX_BYTES: usize = 2048;
 
 /// One page of `GET /runs`.
-pub fn run_page(page: &Page) -> impl Serialize + '_ {
+pub fn run_page(page: &Page, now: DateTime<Utc>) -> impl Serialize + '_ {
     #[derive(Serialize)]
     struct RunPage<'a> {
         items: Vec<RunView<'a>>,
         next_cursor: Option<String>,
     }
-    RunPage { items: page.runs.iter().map(run_summary).collect(), next_cursor: page.next.as_ref().map(encode_cursor) }
+    RunPage {
+        items: page.runs.iter().map(|run| run_summary(run, now)).collect(),
+        next_cursor: page.next.as_ref().map(encode_cursor),
+    }
 }
 
 /// A run in a list: its texts are cut to [`SUMMARY_TEXT_MAX_BYTES`] and marked where they were.
-pub fn run_summary(run: &Run) -> RunView<'_> {
-    let whole = run_whole(run);
+pub fn run_summary(run: &Run, now: DateTime<Utc>) -> RunView<'_> {
+    let whole = run_whole(run, now);
     let input = cut(whole.input);
     let output = whole.output.map(cut);
     RunView {
@@ -53,8 +56,8 @@ pub fn run_summary(run: &Run) -> RunView<'_> {
     }
 }
 
-/// A run with whole texts.
-pub fn run_whole(run: &Run) -> RunView<'_> {
+/// A run with whole texts. `now` tells whether it is final.
+pub fn run_whole(run: &Run, now: DateTime<Utc>) -> RunView<'_> {
     RunView {
         run_id: run.key.run_id,
         name: &run.name,
@@ -81,17 +84,27 @@ pub fn run_whole(run: &Run) -> RunView<'_> {
         ended_at: run.ended_at.map(time),
         created_at: time(run.created_at),
         updated_at: time(run.updated_at),
-        is_final: run.is_final,
+        is_final: run.final_at.is_some_and(|at| at <= now),
         metadata: &run.metadata,
     }
 }
 
 /// The answer of `GET /runs/{run_id}`. `origin_bodies` are the bodies of the origins that the steps refer to.
-pub fn run_detail<'a>(run: &'a Run, tree: Vec<Node>, origin_bodies: &HashMap<Uuid, String>) -> RunDetail<'a> {
-    detail_with(run, tree, &|step| stored_metadata(step, origin_bodies))
+pub fn run_detail<'a>(
+    run: &'a Run,
+    tree: Vec<Node>,
+    origin_bodies: &HashMap<Uuid, String>,
+    now: DateTime<Utc>,
+) -> RunDetail<'a> {
+    detail_with(run, tree, now, &|step| stored_metadata(step, origin_bodies))
 }
 
-fn detail_with<'a>(run: &'a Run, tree: Vec<Node>, metadata_of: &dyn Fn(&Step) -> Map<String, Value>) -> RunDetail<'a> {
+fn detail_with<'a>(
+    run: &'a Run,
+    tree: Vec<Node>,
+    now: DateTime<Utc>,
+    metadata_of: &dyn Fn(&Step) -> Map<String, Value>,
+) -> RunDetail<'a> {
     let forest = Forest::of(tree, RunTotals { latency_s: run.latency_s, cost: run.cost }, metadata_of);
     let flags = RunFlags {
         has_error: run.status == Status::Error || forest.error_count > 0,
@@ -106,7 +119,7 @@ fn detail_with<'a>(run: &'a Run, tree: Vec<Node>, metadata_of: &dyn Fn(&Step) ->
         max_depth: forest.max_depth,
         by_type: forest.by_type,
     };
-    RunDetail { run: run_whole(run), tree: forest.steps, flags, stats }
+    RunDetail { run: run_whole(run, now), tree: forest.steps, flags, stats }
 }
 
 /// The answer of `POST /runs`: the run as it was declared, after normalisation, with its steps nested.
@@ -116,7 +129,7 @@ pub fn posted_run<'a>(run: &'a Run, tree: Vec<Node>, origin_bodies: &HashMap<Uui
 
 fn posted_with<'a>(run: &'a Run, tree: Vec<Node>, metadata_of: &dyn Fn(&Step) -> Map<String, Value>) -> PostedRun<'a> {
     let forest = Forest::of(tree, RunTotals { latency_s: run.latency_s, cost: run.cost }, metadata_of);
-    let whole = run_whole(run);
+    let whole = run_whole(run, run.updated_at);
     let mut posted = PostedRun {
         run_id: whole.run_id,
         model: whole.model,

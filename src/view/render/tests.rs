@@ -44,7 +44,7 @@ fn run_of(submission: &Submission) -> Run {
         trace_id: said.trace_id.clone(),
         started_at: now(),
         ended_at: None,
-        is_final: true,
+        final_at: Some(now()),
         metadata: said.metadata.clone(),
         first_day: now().date_naive(),
         last_day: now().date_naive(),
@@ -73,11 +73,11 @@ fn metadata_of(step: &Step) -> Map<String, Value> {
 
 fn rendered(body: &Value) -> Value {
     let posted = submit(body);
-    serde_json::to_value(detail_with(&run_of(&posted), tree_of(&posted.steps), &metadata_of)).unwrap()
+    serde_json::to_value(detail_with(&run_of(&posted), tree_of(&posted.steps), now(), &metadata_of)).unwrap()
 }
 
 fn answer(posted: &Submission) -> Value {
-    serde_json::to_value(posted_with(&run_of(posted), tree_of(&posted.steps), &metadata_of)).unwrap()
+    serde_json::to_value(posted_with(&run_of(posted), tree_of(&posted.steps), now(), &metadata_of)).unwrap()
 }
 
 #[test]
@@ -114,10 +114,10 @@ fn a_summary_cuts_texts_on_a_character_border_and_says_so() {
     ] {
         let mut run = run_of(&submit(&json!({"model": "m", "input": "", "status": "success"})));
         (run.input, run.output) = (input, output);
-        let view = run_summary(&run);
+        let view = run_summary(&run, now());
         let found = (view.input.len(), view.input_truncated, view.output.map(str::len), view.output_truncated);
         assert_eq!(found, expected);
-        assert_eq!((run_whole(&run).input, run_whole(&run).input_truncated), (run.input.as_str(), false));
+        assert_eq!((run_whole(&run, now()).input, run_whole(&run, now()).input_truncated), (run.input.as_str(), false));
     }
 }
 
@@ -125,11 +125,11 @@ fn a_summary_cuts_texts_on_a_character_border_and_says_so() {
 fn a_page_names_the_next_one() {
     let run = run_of(&submit(&json!({"model": "m", "input": "", "status": "success"})));
     let cursor = Cursor { started_at: run.started_at, run_id: run.key.run_id };
-    let page = serde_json::to_value(run_page(&Page { runs: vec![run.clone()], next: Some(cursor) })).unwrap();
+    let page = serde_json::to_value(run_page(&Page { runs: vec![run.clone()], next: Some(cursor) }, now())).unwrap();
     assert_eq!(page["items"][0]["run_id"], json!("00000000-0000-0000-0000-00000000abcd"));
     assert_eq!(page["items"][0]["started_at"], json!("2026-01-01T00:00:00.123456Z"));
     assert_eq!(page["next_cursor"], json!(encode_cursor(&cursor)));
-    let last = serde_json::to_value(run_page(&Page { runs: vec![], next: None })).unwrap();
+    let last = serde_json::to_value(run_page(&Page { runs: vec![], next: None }, now())).unwrap();
     assert_eq!(last, json!({"items": [], "next_cursor": null}));
 }
 

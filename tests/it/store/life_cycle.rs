@@ -20,7 +20,7 @@ async fn silence_ends_a_run(store: &dyn Store) {
     let root = unended(project, 1, 1);
     write(store, &[batch(project, vec![root, span(project, 1, 2)])]).await;
     let running = row(store, project, 1).await;
-    assert_eq!((running.status, running.is_final), (Status::Running, false));
+    assert_eq!((running.status, running.final_at), (Status::Running, None));
     let due_at = running.due_at.expect("somebody must look again");
 
     let early = due_at - chrono::TimeDelta::seconds(1);
@@ -35,7 +35,7 @@ async fn silence_ends_a_run(store: &dyn Store) {
     }
     let ended = row(store, project, 1).await;
     assert_ne!(ended.status, Status::Running);
-    assert!(ended.is_final);
+    assert!(ended.final_at.is_some());
     assert!(ended.updated_at > running.updated_at);
     assert_eq!((ended.created_at, ended.received_at), (running.created_at, running.received_at));
     assert_eq!(store.sweep(&LIFE, now + chrono::TimeDelta::days(9), 10).await.unwrap(), 0);
