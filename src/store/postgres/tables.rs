@@ -40,7 +40,7 @@ macro_rules! given_runs {
              $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], \
              $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::double precision[], \
              $20::double precision[], $21::text[], $22::text[], $23::text[], $24::bigint[], $25::bigint[], \
-             $26::text[], $27::timestamptz[], $28::timestamptz[], $29::boolean[], $30::text[], $31::date[], \
+             $26::text[], $27::timestamptz[], $28::timestamptz[], $29::timestamptz[], $30::text[], $31::date[], \
              $32::date[], $33::timestamptz[], $34::timestamptz[], $35::timestamptz[], $36::timestamptz[], \
              $37::text[]) AS row (",
             run_columns!(),
