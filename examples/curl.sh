@@ -1,18 +1,20 @@
 #!/usr/bin/env bash
 # A trace by OTLP/JSON and a run by POST /runs, both with curl, then the list of runs.
 #
-#   VECTOROS_KEY=vos_… examples/curl.sh
+# Address and key come from the lines that the collector prints at its first start:
 #
-# VECTOROS_URL names the collector, http://localhost:4318 unless set.
+#   export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318
+#   export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20vos_…
 set -euo pipefail
 
-: "${VECTOROS_KEY:?set it to the key that vectoros printed at its first start, or to one from: vectoros keys create --project default}"
-url=${VECTOROS_URL:-http://localhost:4318}
+: "${OTEL_EXPORTER_OTLP_HEADERS:?is not set: paste the lines that the collector printed at its first start}"
+url=${OTEL_EXPORTER_OTLP_ENDPOINT:-http://127.0.0.1:4318}
+header=${OTEL_EXPORTER_OTLP_HEADERS/=/: } # name=value to name: value
 
 call() { # method path [body]
     local body=()
     if [ $# -gt 2 ]; then body=(-H 'Content-Type: application/json' --data-binary "$3"); fi
-    curl -sS --fail-with-body -X "$1" "$url$2" -H "Authorization: Bearer $VECTOROS_KEY" "${body[@]}"
+    curl -sS --fail-with-body -X "$1" "$url$2" -H "$header" "${body[@]}"
     echo
 }
 

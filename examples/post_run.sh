@@ -1,12 +1,12 @@
 #!/bin/sh
-# Post one run to POST /runs with curl and print the stored run.
-#   VECTOROS_URL      where the collector listens (http://127.0.0.1:4318)
-#   VECTOROS_API_KEY  the key that the first start of the collector printed
+# Post one run to POST /runs with curl and print the stored run. Address and key come from the lines that the collector
+# prints at its first start: OTEL_EXPORTER_OTLP_ENDPOINT and OTEL_EXPORTER_OTLP_HEADERS.
 set -eu
-: "${VECTOROS_API_KEY:?is not set: use the key that the collector printed}"
+: "${OTEL_EXPORTER_OTLP_HEADERS:?is not set: paste the lines that the collector printed at its first start}"
 
-curl --silent --show-error --fail-with-body "${VECTOROS_URL:-http://127.0.0.1:4318}/runs" \
-  --header "Authorization: Bearer $VECTOROS_API_KEY" \
+# The variable holds name=value, a header is name: value.
+curl --silent --show-error --fail-with-body "${OTEL_EXPORTER_OTLP_ENDPOINT:-http://127.0.0.1:4318}/runs" \
+  --header "${OTEL_EXPORTER_OTLP_HEADERS%%=*}: ${OTEL_EXPORTER_OTLP_HEADERS#*=}" \
   --header "Content-Type: application/json" \
   --data '{
     "model": "gpt-4o-mini",

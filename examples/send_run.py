@@ -1,20 +1,22 @@
 #!/usr/bin/env python3
 """Post one small agent run to POST /runs and print the stored run.
 
-Needs nothing but Python's standard library. Settings come from the environment:
+Needs nothing but Python's standard library. Address and key come from the lines that the collector prints at its first
+start:
 
-    VECTOROS_URL      where the collector listens (http://127.0.0.1:4318)
-    VECTOROS_API_KEY  the key that the first start of the collector printed
+    export OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4318
+    export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20vos_…
 """
 
 import json
 import os
 import sys
 import urllib.error
+import urllib.parse
 import urllib.request
 import uuid
 
-URL = os.environ.get("VECTOROS_URL", "http://127.0.0.1:4318").rstrip("/")
+URL = os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318").rstrip("/")
 TIMEOUT_SECONDS = 30
 
 
@@ -71,24 +73,30 @@ def weather_run() -> dict:
     }
 
 
-def post_run(run: dict, api_key: str) -> dict:
+def otlp_headers() -> dict[str, str]:
+    """OTEL_EXPORTER_OTLP_HEADERS: `name=value` pairs with commas between them, values percent-encoded."""
+    pairs = (pair.split("=", 1) for pair in os.environ.get("OTEL_EXPORTER_OTLP_HEADERS", "").split(",") if "=" in pair)
+    return {name.strip(): urllib.parse.unquote(value.strip()) for name, value in pairs}
+
+
+def post_run(run: dict, headers: dict[str, str]) -> dict:
     """The stored run. Raises HTTPError when the collector refuses it."""
     request = urllib.request.Request(
         f"{URL}/runs",
         data=json.dumps(run).encode(),
-        headers={"Content-Type": "application/json", "Authorization": f"Bearer {api_key}"},
+        headers={"Content-Type": "application/json", **headers},
     )
     with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:
         return json.load(answer)
 
 
 def main() -> int:
-    api_key = os.environ.get("VECTOROS_API_KEY")
-    if not api_key:
-        print("VECTOROS_API_KEY is not set: use the key that the collector printed", file=sys.stderr)
+    headers = otlp_headers()
+    if not headers:
+        print("OTEL_EXPORTER_OTLP_HEADERS is not set: paste the lines that the collector printed", file=sys.stderr)
         return 2
     try:
-        stored = post_run(weather_run(), api_key)
+        stored = post_run(weather_run(), headers)
     except urllib.error.HTTPError as refusal:
         print(f"{URL}/runs answered {refusal.code}: {refusal.read().decode(errors='replace')}", file=sys.stderr)
         return 1

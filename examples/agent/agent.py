@@ -1,7 +1,7 @@
 """An agent with tools, traced by OpenTelemetry, that needs no outside service.
 
     pip install -r examples/agent/requirements.txt
-    export OTEL_EXPORTER_OTLP_ENDPOINT=…     # the two lines that `vectoros` prints at its first start
+    export OTEL_EXPORTER_OTLP_ENDPOINT=…     # two of the lines that the collector prints at its first start
     export OTEL_EXPORTER_OTLP_HEADERS=…
     python examples/agent/agent.py "What will a weekend in Lisbon cost, and what should I pack?"
 
