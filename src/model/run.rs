@@ -13,7 +13,7 @@ use crate::model::step::{Source, Status, Step, Usage};
 pub struct Run {
     pub key: RunKey,
     pub source: Source,
-    /// False for a trace without a GenAI step: stored, but in no list (mapping.md §1.2).
+    /// False for a trace without a GenAI step: stored, but in no list.
     pub worthy: bool,
     pub name: String,
     /// `"unknown"` when nothing tells it: the field is not nullable.
