@@ -111,7 +111,7 @@ fn only_calls_and_what_is_not_about_genai_make_a_bare_run() {
 
 #[test]
 fn each_call_counts_with_the_steps_that_repeat_it() {
-    // The transport's own span has no id; the step that it repeats has one.
+    // The outer span tells no id; the one inside, which repeats it, does.
     let nested =
         run(1, vec![call("o", None, 15, 45).tokens(3, 4), identified("i", Some("o"), "r1", 20, 40).tokens(3, 4)]);
     assert_eq!(nested.mark("i", "duplicate_of"), Some(&json!("o")));

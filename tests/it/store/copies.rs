@@ -146,7 +146,8 @@ async fn a_new_call_that_is_shown_nowhere_else_ends_the_mark(store: &dyn Store) 
     let mut second = Step { id: "00000000000000aa".to_owned(), ..alone(project, COPY) };
     second.facts.response_id = Some("chatcmpl-2".to_owned());
     write_at(store, at(110), &[batch(project, vec![second])]).await;
-    store.sweep(&LIFE, at(115), 10).await.unwrap();
+    assert_eq!(duplicate_of(store, project, COPY).await, Some(AGENT), "until it has settled");
+    store.sweep(&LIFE, at(220), 10).await.unwrap();
     assert_eq!(duplicate_of(store, project, COPY).await, None);
     assert_eq!(listed(store, project).await, [AGENT, COPY]);
 }
@@ -155,14 +156,14 @@ async fn a_new_call_that_is_shown_nowhere_else_ends_the_mark(store: &dyn Store) 
 async fn the_nearest_of_many_calls_with_one_id_is_found(store: &dyn Store) {
     let project = project(store, "p").await;
     let mut steps = original(project);
-    for trace in 100..200 {
+    for trace in 100..150 {
         let early = at(-600 + i64::try_from(trace).unwrap());
         let end_ns = Some(ns(early + TimeDelta::milliseconds(500)));
         steps.push(Step { start_ns: Some(ns(early)), end_ns, ..alone(project, trace) });
     }
     steps.push(alone(project, COPY));
     write(store, &[batch(project, steps)]).await;
-    assert_eq!(store.sweep(&LIFE, at(105), 200).await.unwrap(), 101);
+    assert_eq!(store.sweep(&LIFE, at(105), 200).await.unwrap(), 51);
     assert_eq!(duplicate_of(store, project, COPY).await, Some(AGENT));
-    assert_eq!(listed(store, project).await.len(), 101);
+    assert_eq!(listed(store, project).await.len(), 51);
 }
