@@ -91,7 +91,7 @@ CREATE TABLE steps (
     PRIMARY KEY (project_id, run_id, step_id, day)
 ) PARTITION BY RANGE (day);
 
--- For calls that other traces recorded too; the latest start comes first.
+-- For calls that other traces recorded too. Mapping bounds the id well below what an entry of the index may hold.
 CREATE INDEX steps_response ON steps (project_id, (facts->>'response_id'), start_ns)
     WHERE facts->>'response_id' IS NOT NULL;
 

@@ -91,6 +91,6 @@ CREATE TABLE steps (
     PRIMARY KEY (project_id, run_id, step_id, day)
 ) STRICT;
 
--- For calls that other traces recorded too; the latest start comes first.
+-- For calls that other traces recorded too.
 CREATE INDEX steps_response ON steps (project_id, json_extract(facts, '$.response_id'), start_ns)
     WHERE json_extract(facts, '$.response_id') IS NOT NULL;

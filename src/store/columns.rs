@@ -16,10 +16,10 @@ use crate::model::step::{Facts, Source, Status, Step, StepType, Usage};
 /// In the order in which values are bound.
 macro_rules! run_columns {
     () => {
-        "project_id, run_id, source, worthy, bare, duplicate_of, name, model, agent, service, status, input, output, error, \
-         tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, \
-         cost, latency_s, session_id, user_id, tags, step_count, error_count, trace_id, started_at, ended_at, \
-         final_at, metadata, first_day, last_day, due_at, created_at, updated_at, received_at, declared"
+        "project_id, run_id, source, worthy, bare, duplicate_of, name, model, agent, service, status, \
+         input, output, error, tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
+         reasoning_tokens, cost, latency_s, session_id, user_id, tags, step_count, error_count, trace_id, started_at, \
+         ended_at, final_at, metadata, first_day, last_day, due_at, created_at, updated_at, received_at, declared"
     };
 }
 
@@ -27,7 +27,8 @@ macro_rules! run_columns {
 macro_rules! run_changes {
     () => {
         "source = excluded.source, worthy = excluded.worthy, bare = excluded.bare, \
-         duplicate_of = excluded.duplicate_of, name = excluded.name, model = excluded.model, agent = excluded.agent, service = excluded.service, status = excluded.status, input = excluded.input, \
+         duplicate_of = excluded.duplicate_of, name = excluded.name, model = excluded.model, \
+         agent = excluded.agent, service = excluded.service, status = excluded.status, input = excluded.input, \
          output = excluded.output, error = excluded.error, tokens = excluded.tokens, \
          input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, \
          cache_read_tokens = excluded.cache_read_tokens, cache_write_tokens = excluded.cache_write_tokens, \

@@ -89,7 +89,8 @@ mod tests {
         let after_from = |sql: String| sql.split_once(" FROM ").unwrap().1.to_owned();
         assert_eq!(
             after_from(sql(&filter)),
-            "runs WHERE worthy AND duplicate_of IS NULL AND project_id = $1 ORDER BY started_at DESC, run_id DESC LIMIT $2"
+            "runs WHERE worthy AND duplicate_of IS NULL AND project_id = $1 \
+             ORDER BY started_at DESC, run_id DESC LIMIT $2"
         );
         filter.status = Some(Status::Error);
         filter.model = Some("m".into());

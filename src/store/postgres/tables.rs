@@ -33,17 +33,17 @@ macro_rules! given_runs {
         concat!(
             "INSERT INTO runs (",
             run_columns!(),
-            ") SELECT project_id, run_id, source, worthy, bare, duplicate_of, name, model, agent, service, status, input, output, error, \
-             tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, \
-             cost, latency_s, session_id, user_id, tags::jsonb, step_count, error_count, trace_id, started_at, \
-             ended_at, final_at, metadata::jsonb, first_day, last_day, due_at, created_at, updated_at, received_at, \
-             declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], $5::boolean[], \
-             $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], \
-             $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], \
-             $20::bigint[], $21::double precision[], $22::double precision[], $23::text[], $24::text[], \
-             $25::text[], $26::bigint[], $27::bigint[], $28::text[], $29::timestamptz[], $30::timestamptz[], \
-             $31::timestamptz[], $32::text[], $33::date[], $34::date[], $35::timestamptz[], $36::timestamptz[], \
-             $37::timestamptz[], $38::timestamptz[], $39::text[]) AS row (",
+            ") SELECT project_id, run_id, source, worthy, bare, duplicate_of, name, model, agent, service, status, \
+             input, output, error, tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
+             reasoning_tokens, cost, latency_s, session_id, user_id, tags::jsonb, step_count, error_count, trace_id, \
+             started_at, ended_at, final_at, metadata::jsonb, first_day, last_day, due_at, created_at, updated_at, \
+             received_at, declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], \
+             $5::boolean[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], \
+             $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], \
+             $20::bigint[], $21::double precision[], $22::double precision[], $23::text[], $24::text[], $25::text[], \
+             $26::bigint[], $27::bigint[], $28::text[], $29::timestamptz[], $30::timestamptz[], $31::timestamptz[], \
+             $32::text[], $33::date[], $34::date[], $35::timestamptz[], $36::timestamptz[], $37::timestamptz[], \
+             $38::timestamptz[], $39::text[]) AS row (",
             run_columns!(),
             ")"
         )
