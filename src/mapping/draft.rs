@@ -17,10 +17,25 @@ use crate::model::value::AnyValue;
 pub(super) struct Sent<'a> {
     pub span: &'a Span,
     pub origin: &'a Origin,
+    /// A bit for each attribute's key: most of the keys that dialects ask for are absent, and told so by one look.
+    present: [u64; 4],
 }
 
 impl<'a> Sent<'a> {
+    pub(super) fn new(span: &'a Span, origin: &'a Origin) -> Sent<'a> {
+        let mut present = [0; 4];
+        for (key, _) in &span.attributes {
+            let (word, bit) = place_of(key);
+            present[word] |= bit;
+        }
+        Sent { span, origin, present }
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<&'a AnyValue> {
+        let (word, bit) = place_of(key);
+        if self.present[word] & bit == 0 {
+            return None;
+        }
         span::get(&self.span.attributes, key)
     }
 
@@ -39,6 +54,15 @@ impl<'a> Sent<'a> {
         let first = attributes.partition_point(|(key, _)| key.as_str() < prefix);
         attributes.get(first).is_some_and(|(key, _)| key.starts_with(prefix))
     }
+}
+
+/// Of 256 places; keys of one family share their beginning, so that length, middle and end tell them apart.
+fn place_of(key: &str) -> (usize, u64) {
+    let bytes = key.as_bytes();
+    let (middle, last) = (bytes.get(bytes.len() / 2), bytes.last());
+    let byte = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
+    let place = (bytes.len() * 31 + byte(middle) * 7 + byte(last) * 13) % 256;
+    (place / 64, 1 << (place % 64))
 }
 
 /// The type of a step, chosen among the offers of all dialects.
@@ -94,6 +118,19 @@ pub(super) enum Text {
 }
 
 const TEXTS: usize = Text::Failure as usize + 1;
+
+/// Field of the step or of the run → the key that supplied it. Only noted when somebody asks: it can be told again from
+/// the span at any time, so that it is not stored.
+#[derive(Default)]
+pub(super) struct Sources(pub Option<BTreeMap<&'static str, &'static str>>);
+
+impl Sources {
+    pub(super) fn note(&mut self, field: &'static str, key: &'static str) {
+        if let Some(noted) = &mut self.0 {
+            noted.insert(field, key);
+        }
+    }
+}
 
 /// A token count of the step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -293,17 +330,17 @@ impl<'a> Draft<'a> {
     }
 
     /// Which key supplied which field, for those that were filled.
-    pub(super) fn sources(&self, out: &mut BTreeMap<String, String>) {
+    pub(super) fn note_sources(&self, sources: &mut Sources) {
         for (count, field) in COUNTS {
             if let Some((_, key, _)) = self.counts[count as usize] {
-                out.insert(field.to_owned(), key.to_owned());
+                sources.note(field, key);
             }
         }
         if let Some((_, key)) = self.cost {
-            out.insert("cost".to_owned(), key.to_owned());
+            sources.note("cost", key);
         }
         if let Some((_, key)) = self.time_to_first_token_ms {
-            out.insert("time_to_first_token_ms".to_owned(), key.to_owned());
+            sources.note("time_to_first_token_ms", key);
         }
     }
 }

@@ -4,9 +4,9 @@
 //! values it supplies. Values are offered with ranks ([`precedence`]), so dialects do not know of each other; the best
 //! usable offer wins and everything else stays in the attributes, which are kept whole ([`detail`]).
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use crate::mapping::content_hash::SpanHasher;
@@ -14,6 +14,7 @@ use crate::mapping::draft::{Draft, KindChoice, Sent};
 use crate::mapping::step::Making;
 use crate::model::batch::OriginRow;
 use crate::model::id::ProjectId;
+use crate::model::span::{Origin, Span};
 use crate::model::step::{Step, StepType};
 use crate::otlp::SpanGroup;
 
@@ -88,6 +89,19 @@ pub fn map_traces(
         }
     }
     (steps, origins)
+}
+
+/// Field of a step or of its run → the key that supplies it by the rules as they are now.
+pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static str> {
+    let making = Making {
+        project: ProjectId(0),
+        origin,
+        origin_id: None,
+        day_of_receipt: NaiveDate::default(),
+        added: &[],
+        versions: &[],
+    };
+    step::sources(span, &making)
 }
 
 /// One step out of two versions of it: commutative, associative, idempotent, so that neither order nor number of

@@ -9,7 +9,7 @@ use uuid::Uuid;
 use crate::mapping::DIALECTS;
 use crate::mapping::content_hash::SpanHasher;
 use crate::mapping::detail::write::{Detail, Version, is_representable};
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Sources, Text};
 use crate::mapping::generic;
 use crate::mapping::normal_form;
 use crate::mapping::origin;
@@ -50,7 +50,18 @@ pub(super) struct Making<'a> {
 }
 
 pub(super) fn step(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher) -> Step {
-    let sent = Sent { span, origin: making.origin };
+    noting(span, making, hasher, &mut Sources::default())
+}
+
+/// Which key supplied which field, by the rules as they are now.
+pub(super) fn sources(span: &Span, making: &Making<'_>) -> BTreeMap<&'static str, &'static str> {
+    let mut sources = Sources(Some(BTreeMap::new()));
+    noting(span, making, &mut SpanHasher::default(), &mut sources);
+    sources.0.unwrap_or_default()
+}
+
+fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &mut Sources) -> Step {
+    let sent = Sent::new(span, making.origin);
     let mut choice = KindChoice::default();
     let speakers: Vec<_> = DIALECTS.iter().filter(|dialect| (dialect.speaks)(&sent)).collect();
     for dialect in &speakers {
@@ -96,13 +107,12 @@ pub(super) fn step(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher) ->
         mark("mapping_warnings", Value::from(std::mem::take(&mut draft.warnings)));
     }
 
-    let mut sources = BTreeMap::new();
-    draft.sources(&mut sources);
+    draft.note_sources(sources);
     if let Some(key) = kind_key {
-        sources.insert("type".to_owned(), key.to_owned());
+        sources.note("type", key);
     }
     let usage = tokens::usage(&draft);
-    let mut label = |text: Text, field: &str| label(&mut draft, text, field, &mut sources);
+    let mut label = |text: Text, field| label(&mut draft, text, field, sources);
     let name = label(Text::Name, "name").unwrap_or_else(|| fallback_name(span, &kind));
     let model = label(Text::Model, "model");
     let request_model = label(Text::RequestModel, "request_model").filter(|asked| Some(asked) != model.as_ref());
@@ -135,8 +145,8 @@ pub(super) fn step(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher) ->
     };
 
     let cost = cost(&draft, &usage, provider.as_deref());
-    let input = column(draft.take_content(Side::Input), "input", span, &mut sources);
-    let output = column(draft.take_content(Side::Output), "output", span, &mut sources);
+    let input = column(draft.take_content(Side::Input), "input", span, sources);
+    let output = column(draft.take_content(Side::Output), "output", span, sources);
     if is_redacted(&input) || is_redacted(&output) {
         more.insert("redacted".to_owned(), Value::Bool(true));
     }
@@ -150,7 +160,6 @@ pub(super) fn step(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher) ->
     }
     .to_text();
     facts.more = more;
-    facts.sources = sources;
     Step {
         run: RunKey { project: making.project, run_id: run_id_of_trace(span.trace_id) },
         id: hex(&span.span_id),
@@ -185,9 +194,9 @@ struct Column {
     verbatim: Option<&'static str>,
 }
 
-fn column(content: Option<Content<'_>>, field: &str, span: &Span, sources: &mut BTreeMap<String, String>) -> Column {
+fn column(content: Option<Content<'_>>, field: &'static str, span: &Span, sources: &mut Sources) -> Column {
     let Some(content) = content else { return Column { text: None, verbatim: None } };
-    sources.insert(field.to_owned(), content.source.to_owned());
+    sources.note(field, content.source);
     let sent = span::get(&span.attributes, content.source).and_then(AnyValue::as_str);
     let is_verbatim = sent.is_some_and(|sent| sent == content.text) && !content.text.contains('\0');
     let text = if is_verbatim { content.text.into_owned() } else { usable::without_nul(&content.text).into_owned() };
@@ -200,9 +209,9 @@ fn is_redacted(column: &Column) -> bool {
     })
 }
 
-fn label(draft: &mut Draft<'_>, text: Text, field: &str, sources: &mut BTreeMap<String, String>) -> Option<String> {
+fn label(draft: &mut Draft<'_>, text: Text, field: &'static str, sources: &mut Sources) -> Option<String> {
     let offer = draft.take(text)?;
-    sources.insert(field.to_owned(), offer.key.to_owned());
+    sources.note(field, offer.key);
     Some(shortened(&offer.value))
 }
 

@@ -1,7 +1,5 @@
 //! A step: one span, or one entry of a native run, in the product's terms.
 
-use std::collections::BTreeMap;
-
 use chrono::NaiveDate;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -197,10 +195,6 @@ pub struct Step {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Facts {
-    /// Field of the step or of the run → attribute key that supplied it. `input` and `output` that are the verbatim
-    /// string of one attribute are stored once: the attribute is left out of `detail`, and these name it.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub sources: BTreeMap<String, String>,
     /// A GenAI dialect typed this step (it counts for being a run, also as a workflow).
     #[serde(skip_serializing_if = "is_false")]
     pub genai: bool,

@@ -1,9 +1,8 @@
 //! What of a span has no column of its own, as JSON text: written at mapping, read by the query API.
 //!
-//! `{"attributes": {…}, "events": […], "links": […], "otel": {…}, "in_columns": ["input", "output"]}`, empty parts
-//! left out. A string attribute that is the step's input or output word for word is stored once, in the column:
-//! `in_columns` tells which, and the step's `facts.sources` name the attribute. Values that JSON in a database would
-//! change carry a tag (see [`crate::model::value::AnyValue`]); nothing is renamed, shortened or dropped.
+//! `{"attributes": {…}, "events": […], "links": […], "otel": {…}, "in_columns": {"input": KEY, "output": KEY}}`,
+//! empty parts left out. A string attribute that is the step's input or output word for word is stored once, in the
+//! column, and `in_columns` names the attribute. Values that JSON in a database would change carry a tag (see [`crate::model::value::AnyValue`]); nothing is renamed, shortened or dropped.
 
 use serde_json::{Map, Value};
 
@@ -33,8 +32,8 @@ pub fn metadata(step: &Step, origin_body: Option<&str>) -> Map<String, Value> {
     if step.source == Source::Native {
         return metadata;
     }
-    let columns = read::in_columns(&metadata, step);
-    metadata.remove("in_columns");
+    let in_columns = metadata.remove("in_columns");
+    let columns = read::in_columns(in_columns.as_ref(), step);
     if !columns.is_empty() {
         put_back(&mut metadata, &columns);
     }
@@ -42,6 +41,9 @@ pub fn metadata(step: &Step, origin_body: Option<&str>) -> Map<String, Value> {
     if let Value::Object(otel) = otel {
         otel.entry("name").or_insert_with(|| Value::from(step.name.as_str()));
     }
+    let producer = origin_body.map(origin).unwrap_or_default();
+    let sources = span(step).map(|span| crate::mapping::sources(&span, &producer)).unwrap_or_default();
+    metadata.insert("sources".to_owned(), sources.into_iter().map(|(field, key)| (field, Value::from(key))).collect());
     if let Some(Ok(Value::Object(origin))) = origin_body.map(serde_json::from_str::<Value>) {
         metadata.extend(origin);
     }

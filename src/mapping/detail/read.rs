@@ -25,7 +25,7 @@ pub(crate) fn stored(step: &Step) -> Option<Stored> {
     let span_id = bytes_of(&step.id)?;
     let Ok(Value::Object(mut detail)) = serde_json::from_str(&step.detail) else { return None };
     let mut attributes = attributes_of(detail.remove("attributes"));
-    for (key, text) in in_columns(&detail, step) {
+    for (key, text) in in_columns(detail.get("in_columns"), step) {
         insert(&mut attributes, key, AnyValue::Str(text.to_owned()));
     }
     let mut otel = detail.remove("otel").and_then(object).unwrap_or_default();
@@ -49,18 +49,10 @@ pub(crate) fn stored(step: &Step) -> Option<Stored> {
 }
 
 /// The attributes that stand in columns, by key.
-pub(crate) fn in_columns<'a>(detail: &Map<String, Value>, step: &'a Step) -> Vec<(&'a str, &'a str)> {
-    let columns = detail.get("in_columns").and_then(Value::as_array);
-    let column = |name: &Value| {
-        let name = name.as_str()?;
-        let text = match name {
-            "input" => step.input.as_deref(),
-            "output" => step.output.as_deref(),
-            _ => None,
-        };
-        Some((step.facts.sources.get(name)?.as_str(), text?))
-    };
-    columns.map(|names| names.iter().filter_map(column).collect()).unwrap_or_default()
+pub(crate) fn in_columns<'a>(in_columns: Option<&'a Value>, step: &'a Step) -> Vec<(&'a str, &'a str)> {
+    let key_of = |column: &str| in_columns?.get(column)?.as_str();
+    let columns = [("input", step.input.as_deref()), ("output", step.output.as_deref())];
+    columns.into_iter().filter_map(|(column, text)| Some((key_of(column)?, text?))).collect()
 }
 
 pub(crate) fn insert(attributes: &mut Attributes, key: &str, value: AnyValue) {

@@ -1,7 +1,8 @@
 //! Writing: the parts of a span that have no column of their own, as JSON text. Empty parts are left out.
 
 use base64::{Engine, prelude::BASE64_STANDARD};
-use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde::Serialize;
+use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use uuid::Uuid;
 
 use crate::mapping::detail::{KINDS, STATUS_CODES};
@@ -55,12 +56,20 @@ impl Serialize for Detail<'_> {
         if !otel.is_empty() {
             map.serialize_entry("otel", &otel)?;
         }
-        let columns = [self.input_key.map(|_| "input"), self.output_key.map(|_| "output")];
-        if columns.iter().any(Option::is_some) {
-            map.serialize_entry("in_columns", &columns.into_iter().flatten().collect::<Vec<_>>())?;
+        if self.input_key.is_some() || self.output_key.is_some() {
+            map.serialize_entry("in_columns", &InColumns { input: self.input_key, output: self.output_key })?;
         }
         map.end()
     }
+}
+
+/// Columns that hold an attribute word for word, and its key.
+#[derive(Serialize)]
+struct InColumns<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    input: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    output: Option<&'a str>,
 }
 
 /// Attributes as an object, without those that stand in columns.

@@ -63,8 +63,9 @@ pub(super) fn map(span: Span) -> Step {
     map_from(span, Origin::default()).0
 }
 
-pub(super) fn source<'a>(step: &'a Step, field: &str) -> Option<&'a str> {
-    step.facts.sources.get(field).map(String::as_str)
+pub(super) fn source(step: &Step, field: &str) -> Option<&'static str> {
+    let span = crate::mapping::detail::span(step)?;
+    crate::mapping::sources(&span, &Origin::default()).get(field).copied()
 }
 
 /// Whether a JSON text holds U+0000 in a key or string: databases refuse it.
