@@ -142,21 +142,23 @@ fn records(steps: &[ShownStep]) -> Option<Records<'_>> {
     if calls().count() > CALLS_MAX {
         return None;
     }
-    let repeats = |shown: &'_ ShownStep| shown.marks.get("duplicate_of").and_then(|id| id.as_str()).map(str::to_owned);
-    let copy_of: HashMap<&str, String> =
-        calls().filter_map(|shown| Some((shown.step.id.as_str(), repeats(shown)?))).collect();
-    let attempts: HashSet<&str> =
-        calls().filter(|shown| shown.marks.contains_key("attempt")).map(|shown| shown.step.id.as_str()).collect();
-    let ids: HashMap<&str, &str> = calls().map(|shown| (shown.step.id.as_str(), shown.step.id.as_str())).collect();
+    let mut copy_of: HashMap<&str, &str> = HashMap::new();
+    let mut attempts: HashSet<&str> = HashSet::new();
+    for shown in calls() {
+        if let Some(kept) = shown.marks.get("duplicate_of").and_then(|id| id.as_str()) {
+            copy_of.insert(&shown.step.id, kept);
+        }
+        if shown.marks.contains_key("attempt") {
+            attempts.insert(&shown.step.id);
+        }
+    }
     let mut records = Records::new();
     for shown in calls() {
         let mut id = shown.step.id.as_str();
         // A copy may repeat a copy; no chain is longer than the run.
         for _ in 0..CALLS_MAX {
-            match copy_of.get(id).and_then(|kept| ids.get(kept.as_str())) {
-                Some(kept) => id = kept,
-                None => break,
-            }
+            let Some(kept) = copy_of.get(id) else { break };
+            id = kept;
         }
         if !attempts.contains(id) {
             records.entry(id).or_default().extend(Call::of(shown));
