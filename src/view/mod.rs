@@ -44,7 +44,8 @@ impl Reader {
         let Some(stored) = self.store.run(project, run_id).await? else { return Ok(None) };
         let row = stored.run;
         let receipt = Receipt { created_at: row.created_at, updated_at: row.updated_at, received_at: row.received_at };
-        let assembled = assemble(row.key, stored.steps, row.declared, receipt, &self.life, now);
+        let mut assembled = assemble(row.key, stored.steps, row.declared, receipt, &self.life, now);
+        assembled.run.set_original(row.duplicate_of);
         Ok(Some(ShownRun { assembled, origins: stored.origins.into_iter().collect(), now }))
     }
 }
