@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
 use crate::assembly::{LifeCycle, Receipt, assemble, tree};
@@ -52,14 +52,14 @@ impl Reader {
 
 impl ShownRun {
     /// The body of `GET /runs/{run_id}`.
-    pub fn detail_json(self) -> serde_json::Result<Value> {
+    pub fn detail_json(self) -> serde_json::Result<Box<RawValue>> {
         let Assembled { run, steps } = self.assembled;
-        serde_json::to_value(render::run_detail(&run, tree(steps), &self.origins, self.now))
+        to_raw_value(&render::run_detail(&run, tree(steps), &self.origins, self.now))
     }
 
     /// The answer of `POST /runs`: the stored run with its nested steps.
-    pub fn native_json(self) -> serde_json::Result<Value> {
+    pub fn native_json(self) -> serde_json::Result<Box<RawValue>> {
         let Assembled { run, steps } = self.assembled;
-        serde_json::to_value(render::posted_run(&run, tree(steps), &self.origins))
+        to_raw_value(&render::posted_run(&run, tree(steps), &self.origins))
     }
 }
