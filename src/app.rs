@@ -197,7 +197,10 @@ impl Parts {
     }
 
     fn router(&self) -> Router {
-        receiver::router(self.pipeline.clone()).merge(api::router(self.api.clone())).fallback(otlp_http::unknown_path)
+        receiver::router(self.pipeline.clone())
+            .merge(api::router(self.api.clone()))
+            .method_not_allowed_fallback(api::wrong_method)
+            .fallback(otlp_http::unknown_path)
     }
 
     fn writer(&self) -> Writer {

@@ -86,7 +86,7 @@ impl Writer {
         };
         let batches: Vec<&Batch> = jobs.iter().map(|job| &job.batch).collect();
         match self.write(writer.as_mut(), &batches).await {
-            Err(StoreError::Data(error)) => {
+            Err(error @ StoreError::Data(_)) => {
                 tracing::warn!(%error, jobs = jobs.len(), "the store refused a batch for its data, looking for the offender");
                 let mut answers = Vec::with_capacity(jobs.len());
                 for job in jobs {
@@ -98,24 +98,28 @@ impl Writer {
         }
     }
 
-    /// Halves the steps of one request until only those that the store refuses are left out.
+    /// Halves the steps of one request until only those that the store refuses are left out. A native run is stored
+    /// whole or not at all: its sender reads one answer for all of it.
     async fn isolate(&self, writer: &mut dyn StoreWriter, batch: &Batch) -> Result<Answer, StoreError> {
         let mut answer = Answer::default();
-        let mut parts = vec![0..batch.steps.len()];
-        while let Some(part) = parts.pop() {
-            let piece = Batch { steps: batch.steps[part.clone()].to_vec(), ..batch.clone_without_steps() };
+        let mut parts = vec![(0, batch.steps.len())];
+        while let Some((start, end)) = parts.pop() {
+            let piece = Batch { steps: batch.steps[start..end].to_vec(), ..batch.clone_without_steps() };
             match self.write(writer, &[&piece]).await {
                 Ok(written) => add(&mut answer.written, written.first().copied().unwrap_or_default()),
-                Err(StoreError::Data(_)) if part.len() > 1 => {
-                    let middle = part.start + part.len() / 2;
-                    parts.extend([middle..part.end, part.start..middle]);
+                Err(StoreError::Data(_)) if end - start > 1 && batch.native.is_none() => {
+                    let middle = start + (end - start) / 2;
+                    parts.extend([(middle, end), (start, middle)]);
                 }
-                Err(StoreError::Data(error)) => {
+                Err(error @ StoreError::Data(_)) => {
                     tracing::warn!(%error, "a step was refused by the store");
-                    let id = batch.steps.get(part.start).map_or("of the run itself", |step| step.id.as_str());
+                    let refused =
+                        if batch.native.is_some() { "the run or one of its steps" } else { "one of its values" };
+                    let id = batch.steps.get(start).map_or("none", |step| step.id.as_str());
+                    answer.rejections.count += (end - start).saturating_sub(1) as u64;
                     answer.rejections.add(|| Rejection {
                         place: format!("step {id}"),
-                        reason: "the database cannot hold a value of it".into(),
+                        reason: format!("the database cannot hold {refused}"),
                     });
                 }
                 Err(error) => return Err(error),

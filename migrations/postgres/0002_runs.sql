@@ -14,6 +14,8 @@ CREATE TABLE runs (
     run_id uuid NOT NULL,
     source text NOT NULL,
     worthy boolean NOT NULL,
+    bare boolean NOT NULL,
+    duplicate_of uuid,
     name text NOT NULL,
     model text NOT NULL,
     agent text,
@@ -50,7 +52,7 @@ CREATE TABLE runs (
     PRIMARY KEY (project_id, run_id)
 );
 
-CREATE INDEX runs_newest ON runs (project_id, started_at DESC, run_id DESC) WHERE worthy;
+CREATE INDEX runs_newest ON runs (project_id, started_at DESC, run_id DESC) WHERE worthy AND duplicate_of IS NULL;
 CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL;
 
 -- One row a step, in a partition for the UTC day of the step's own start: an exporter's retry carries the same start
@@ -88,6 +90,10 @@ CREATE TABLE steps (
     content_hash uuid NOT NULL,
     PRIMARY KEY (project_id, run_id, step_id, day)
 ) PARTITION BY RANGE (day);
+
+-- For calls that other traces recorded too. Mapping bounds the id well below what an entry of the index may hold.
+CREATE INDEX steps_response ON steps (project_id, (facts->>'response_id'), start_ns)
+    WHERE facts->>'response_id' IS NOT NULL;
 
 -- lz4 costs a fraction of the default's time. A server older than 14 or built without it keeps its default.
 DO $$

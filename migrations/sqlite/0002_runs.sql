@@ -14,6 +14,8 @@ CREATE TABLE runs (
     run_id BLOB NOT NULL,
     source TEXT NOT NULL,
     worthy INTEGER NOT NULL,
+    bare INTEGER NOT NULL,
+    duplicate_of BLOB,
     name TEXT NOT NULL,
     model TEXT NOT NULL,
     agent TEXT,
@@ -50,7 +52,7 @@ CREATE TABLE runs (
     PRIMARY KEY (project_id, run_id)
 ) STRICT;
 
-CREATE INDEX runs_newest ON runs (project_id, started_at DESC, run_id DESC) WHERE worthy;
+CREATE INDEX runs_newest ON runs (project_id, started_at DESC, run_id DESC) WHERE worthy AND duplicate_of IS NULL;
 CREATE INDEX runs_due ON runs (due_at) WHERE due_at IS NOT NULL;
 
 -- One row a step. The key holds the day as on Postgres, so that both stores tell the same copies apart.
@@ -88,3 +90,7 @@ CREATE TABLE steps (
     content_hash BLOB NOT NULL,
     PRIMARY KEY (project_id, run_id, step_id, day)
 ) STRICT;
+
+-- For calls that other traces recorded too.
+CREATE INDEX steps_response ON steps (project_id, json_extract(facts, '$.response_id'), start_ns)
+    WHERE json_extract(facts, '$.response_id') IS NOT NULL;

@@ -6,7 +6,10 @@ mod runs;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use http::StatusCode;
+use serde_json::json;
 
 use crate::pipeline::Pipeline;
 use crate::store::Store;
@@ -29,6 +32,11 @@ impl Api {
     pub fn blame(&self, why: String) {
         *self.blame.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
+}
+
+/// A path that exists, asked in a way that it does not answer; `Allow` is set by the router.
+pub async fn wrong_method() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(json!({"detail": "Method not allowed"}))).into_response()
 }
 
 pub fn router(api: Arc<Api>) -> Router {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::assembly::forest::Forest;
 use crate::messages;
 use crate::model::run::ShownStep;
-use crate::model::step::{Status, Step, StepType};
+use crate::model::step::{Facts, Status, Step, StepType};
 
 /// Clocks of two instrumentations in one process differ by less than this.
 const WINDOW_SLACK_NS: u64 = 2_000_000;
@@ -63,26 +63,25 @@ impl Copies {
     fn by_response_id(&mut self, steps: &[ShownStep], forest: &Forest) {
         let mut same_id: HashMap<(&str, &str), Vec<usize>> = HashMap::new();
         for (index, shown) in steps.iter().enumerate() {
-            if shown.step.kind.is_call()
-                && let Some(id) = shown.step.facts.response_id.as_deref()
-                && id != "unknown"
-                && !id.is_empty()
-            {
+            if let Some(id) = response_id(&shown.step.kind, &shown.step.facts) {
                 same_id.entry((shown.step.kind.as_str(), id)).or_default().push(index);
             }
         }
         // In order of start, as the steps are.
         for indices in same_id.values() {
             let mut cluster: Vec<usize> = Vec::new();
-            let mut cluster_end = 0;
+            let mut around: Option<Window> = None;
             for &index in indices {
-                let (start, end) = window(&steps[index].step);
-                if !cluster.is_empty() && start >= cluster_end && !(start == end && start == cluster_end) {
-                    self.keep_outermost(steps, forest, &cluster);
-                    cluster.clear();
-                }
+                let own = window(&steps[index].step);
+                around = match around {
+                    Some(around) if overlap(around, own) => Some((around.0, around.1.max(own.1))),
+                    _ => {
+                        self.keep_outermost(steps, forest, &cluster);
+                        cluster.clear();
+                        Some(own)
+                    }
+                };
                 cluster.push(index);
-                cluster_end = cluster_end.max(end);
             }
             self.keep_outermost(steps, forest, &cluster);
         }
@@ -239,10 +238,29 @@ impl Copies {
     }
 }
 
-/// Start and end in nanoseconds; a step that has not ended reaches to the end of time.
-pub(super) fn window(step: &Step) -> (u64, u64) {
-    let start = step.start_ns.or(step.end_ns).unwrap_or(0);
-    (start, step.end_ns.unwrap_or(u64::MAX).max(start))
+/// Start and end in nanoseconds since 1970.
+pub(super) type Window = (u64, u64);
+
+pub(super) fn window(step: &Step) -> Window {
+    window_of(step.start_ns, step.end_ns)
+}
+
+/// A step that has not ended reaches to the end of time.
+pub(super) fn window_of(start_ns: Option<u64>, end_ns: Option<u64>) -> Window {
+    let start = start_ns.or(end_ns).unwrap_or(0);
+    (start, end_ns.unwrap_or(u64::MAX).max(start))
+}
+
+/// Have they an instant in common? Windows that only touch have none, unless one of them is an instant itself.
+pub(super) fn overlap(one: Window, other: Window) -> bool {
+    let is_instant_in = |(start, end): Window, (from, to): Window| start == end && from <= start && start <= to;
+    (one.0 < other.1 && other.0 < one.1) || is_instant_in(one, other) || is_instant_in(other, one)
+}
+
+/// The id of the response of a call; some senders fill the field with a word that identifies nothing.
+pub(super) fn response_id<'a>(kind: &StepType, facts: &'a Facts) -> Option<&'a str> {
+    let id = facts.response_id.as_deref().filter(|id| !id.is_empty() && *id != "unknown");
+    id.filter(|_| kind.is_call())
 }
 
 fn has_content(step: &Step) -> bool {

@@ -14,6 +14,7 @@ mod status;
 mod texts;
 mod tools;
 mod tree;
+mod twins;
 mod usage;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ use crate::model::run::{Assembled, Declared};
 use crate::model::step::Step;
 
 pub use tree::{Node, tree};
+pub use twins::{Call, Twin, identified_calls, original_of};
 
 /// When silence becomes an answer; `runs.*` of the configuration.
 #[derive(Clone, Copy, Debug)]

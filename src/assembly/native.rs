@@ -35,6 +35,8 @@ pub(super) fn assemble(
         key,
         source: Source::Native,
         worthy: true,
+        bare: false,
+        duplicate_of: None,
         name: declared.name.clone().or_else(|| declared.agent.clone()).unwrap_or_else(|| declared.model.clone()),
         model: declared.model.clone(),
         agent: declared.agent.clone(),

@@ -10,7 +10,7 @@ use crate::assembly::roles::Roles;
 use crate::assembly::status::{self, Life, Phase};
 use crate::assembly::texts::Texts;
 use crate::assembly::usage::{self, Totals};
-use crate::assembly::{LifeCycle, Receipt, native, tools, tree};
+use crate::assembly::{LifeCycle, Receipt, native, tools, tree, twins};
 use crate::model::id::{RunKey, trace_id_of_run};
 use crate::model::run::{Assembled, Run, ShownStep};
 use crate::model::step::{Source, Status, Step};
@@ -39,6 +39,8 @@ pub(super) fn assemble(
 
     let times = Times::new(&shown, &roles);
     let started_at = times.start_ns.and_then(instant).unwrap_or(receipt.created_at);
+    let bare = twins::is_bare(&shown, &forest, &roles);
+    let look_at = if bare { twins::due_at(&shown, &receipt, life, now) } else { None };
     let life = Life::new(&shown, &forest, &roles, started_at, &receipt, life, now);
     let end = End::new(&shown, &forest, &roles, &life.phase);
     let texts = Texts { steps: &shown, forest: &forest, roles: &roles, copies: &copies };
@@ -71,6 +73,8 @@ pub(super) fn assemble(
         key,
         source: Source::Otlp,
         worthy: roles.is_worthy(),
+        bare,
+        duplicate_of: None,
         name: identity.name(),
         model: identity.model(),
         agent: identity.agent(),
@@ -94,7 +98,7 @@ pub(super) fn assemble(
         metadata,
         first_day,
         last_day,
-        due_at: life.due_at,
+        due_at: life.due_at.or(look_at),
         created_at: receipt.created_at,
         updated_at: receipt.updated_at,
         received_at: receipt.received_at,

@@ -72,14 +72,7 @@ impl Life {
             return Life { phase: Phase::Ended, root_missing: false, final_at, due_at: None };
         }
         let root = forest.root_of_each();
-        let is_orphan = |index: usize| {
-            let step = &steps[root[index]].step;
-            // A parent in another process may be uninstrumented or another tenant's: nobody waits for it. A step that
-            // was cut off a circle has its parent.
-            step.parent_id.is_some() && !step.facts.remote_parent && !forest.is_cut[root[index]]
-        };
-        let speakers = roles.speakers();
-        let orphaned = speakers.iter().any(|index| is_orphan(*index));
+        let orphaned = roles.speakers().iter().any(|index| is_orphan(steps, forest, root[*index]));
         let phase = if has_unfinished(steps, forest, roles) {
             match given_up(started, receipt, life, now) {
                 None => Phase::Running,
@@ -101,6 +94,13 @@ impl Life {
         let root_missing = orphaned && phase != Phase::Running;
         Life { phase, root_missing, final_at, due_at }
     }
+}
+
+/// Does this root wait for a parent? One in another process may be uninstrumented or another tenant's: nobody waits for
+/// it. A step that was cut off a circle has its parent.
+pub(super) fn is_orphan(steps: &[ShownStep], forest: &Forest, root: usize) -> bool {
+    let step = &steps[root].step;
+    step.parent_id.is_some() && !step.facts.remote_parent && !forest.is_cut[root]
 }
 
 /// A step of the run proper that has not ended. A frame that outlives its run, and what stands beside, do not matter.

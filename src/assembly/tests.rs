@@ -4,5 +4,6 @@ mod builder;
 mod laws;
 mod life;
 mod tools;
+mod twins;
 mod usage;
 mod views;

@@ -15,7 +15,7 @@ pub struct RunKey {
     pub run_id: Uuid,
 }
 
-/// The run of a trace: the 16 bytes of the trace id, printed as a UUID (mapping.md §1.4: no hashing, reversible).
+/// The run of a trace: the 16 bytes of the trace id, printed as a UUID: no hashing, so that a sender can compute it.
 pub fn run_id_of_trace(trace_id: [u8; 16]) -> Uuid {
     Uuid::from_bytes(trace_id)
 }

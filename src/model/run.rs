@@ -13,8 +13,13 @@ use crate::model::step::{Source, Status, Step, Usage};
 pub struct Run {
     pub key: RunKey,
     pub source: Source,
-    /// False for a trace without a GenAI step: stored, but in no list (mapping.md §1.2).
+    /// False for a trace without a GenAI step: stored, but in no list.
     pub worthy: bool,
+    /// It is nothing but calls of models, below and above steps that are not about GenAI: it may be a copy.
+    pub bare: bool,
+    /// The run that holds the same calls, recorded by another instrumentation in another trace. A copy is stored and
+    /// can be read, but is in no list. Only a bare run has one; set by [`Run::set_original`].
+    pub duplicate_of: Option<Uuid>,
     pub name: String,
     /// `"unknown"` when nothing tells it: the field is not nullable.
     pub model: String,
@@ -45,7 +50,8 @@ pub struct Run {
     /// Days of the partitions that hold its steps.
     pub first_day: NaiveDate,
     pub last_day: NaiveDate,
-    /// When the sweeper must look again although nothing arrives; `None` once it has ended.
+    /// When the sweeper must look again although nothing arrives: at the end of an unfinished run, and for the original
+    /// of a bare one. `None` once all is settled.
     pub due_at: Option<DateTime<Utc>>,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
@@ -53,6 +59,17 @@ pub struct Run {
     pub received_at: DateTime<Utc>,
     /// Present for a native run.
     pub declared: Option<Declared>,
+}
+
+impl Run {
+    /// Marks a bare run as a copy of `original`, which its metadata show as `duplicate_of_run`. A run that is more than
+    /// calls is no copy.
+    pub fn set_original(&mut self, original: Option<Uuid>) {
+        self.duplicate_of = original.filter(|_| self.bare);
+        if let Some(original) = self.duplicate_of {
+            self.metadata.insert("duplicate_of_run".to_owned(), Value::from(original.to_string()));
+        }
+    }
 }
 
 /// A run after assembly: its row, and its steps as they are shown.

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::model::id::RunKey;
 
-/// What a step is. A native run may use any word of its own; OTLP spans get one of the named types (mapping.md §4.1).
+/// What a step is. A native run may use any word of its own; OTLP spans get one of the named types.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Default)]
 pub enum StepType {
     Agent,
@@ -67,12 +67,12 @@ impl StepType {
         named.map_or_else(|| StepType::Other(word.to_owned()), |(kind, _)| kind.clone())
     }
 
-    /// Call steps are the only ones that spend tokens (mapping.md §6.3).
+    /// Call steps are the only ones that spend tokens: what others report sums these up.
     pub fn is_call(&self) -> bool {
         matches!(self, StepType::ModelCall | StepType::Embedding | StepType::Rerank)
     }
 
-    /// GenAI steps make a trace a run (mapping.md §1.2). A workflow is one only when a GenAI dialect typed it,
+    /// GenAI steps make a trace a run. A workflow is one only when a GenAI dialect typed it,
     /// which [`Facts::genai`] tells.
     pub fn is_genai(&self) -> bool {
         use StepType::*;
@@ -210,7 +210,7 @@ pub struct Facts {
     /// The span has an exception event of a kind that is no cancellation.
     #[serde(skip_serializing_if = "is_false")]
     pub exception: bool,
-    /// Status code ERROR came without `error.type` or an exception event: it may be a child's error (mapping.md X2).
+    /// Status code ERROR came without `error.type` or an exception event: it may be a child's error.
     #[serde(skip_serializing_if = "is_false")]
     pub error_may_be_childs: bool,
     #[serde(skip_serializing_if = "Option::is_none")]

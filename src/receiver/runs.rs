@@ -9,6 +9,8 @@ use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use http::header::CONTENT_TYPE;
 use http::{HeaderMap, StatusCode};
+use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
@@ -59,14 +61,14 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
                 Err(fault) => Err(Failure::Faults(vec![fault])),
             };
             results.push(match result {
-                Ok(run) => json!({"status": 200, "run": run}),
+                Ok(run) => BatchResult { status: StatusCode::OK.as_u16(), run: Some(run), detail: None },
                 Err(failure) => {
-                    let (status, body) = described(&failure);
-                    json!({"status": status.as_u16(), "detail": body["detail"]})
+                    let (status, mut body) = described(&failure);
+                    BatchResult { status: status.as_u16(), run: None, detail: Some(body["detail"].take()) }
                 }
             });
         }
-        Ok(json!({"results": results}))
+        Ok(BatchResults { results })
     };
     answer(&pipeline, done.await)
 }
@@ -87,7 +89,22 @@ pub async fn append_steps(
     answer(&pipeline, done.await)
 }
 
-async fn submit_one(pipeline: &Pipeline, incoming: &Incoming, body: &Value) -> Result<Value, Failure> {
+#[derive(Serialize)]
+struct BatchResults {
+    results: Vec<BatchResult>,
+}
+
+/// What became of one run of a batch: the stored run, or why it was not stored.
+#[derive(Serialize)]
+struct BatchResult {
+    status: u16,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<Value>,
+}
+
+async fn submit_one(pipeline: &Pipeline, incoming: &Incoming, body: &Value) -> Result<Box<RawValue>, Failure> {
     let submission =
         native::submission(incoming.key.project, body, Uuid::now_v7(), Utc::now()).map_err(Failure::Faults)?;
     let run_id = submission.run_id;
@@ -102,7 +119,7 @@ async fn store(
     native: Native,
     run_id: Uuid,
     steps: Vec<crate::model::step::Step>,
-) -> Result<Value, Failure> {
+) -> Result<Box<RawValue>, Failure> {
     let deadline = Instant::now() + pipeline.hold;
     let Outcome { native, rejections, .. } =
         pipeline.consume_native(&incoming.key, native, steps, incoming.bytes.len() as u64, deadline).await?;
@@ -160,7 +177,7 @@ fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
     }
 }
 
-fn answer(pipeline: &Pipeline, done: Result<Value, Failure>) -> Response {
+fn answer(pipeline: &Pipeline, done: Result<impl Serialize, Failure>) -> Response {
     match done {
         Ok(body) => (StatusCode::OK, axum::Json(body)).into_response(),
         Err(Failure::Refused(refusal)) => {

@@ -7,6 +7,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
+use crate::assembly::{Call, Twin};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Scopes};
 use crate::model::run::{Declared, Run};
@@ -15,17 +16,18 @@ use crate::model::step::{Facts, Source, Status, Step, StepType, Usage};
 /// In the order in which values are bound.
 macro_rules! run_columns {
     () => {
-        "project_id, run_id, source, worthy, name, model, agent, service, status, input, output, error, \
-         tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, \
-         cost, latency_s, session_id, user_id, tags, step_count, error_count, trace_id, started_at, ended_at, \
-         final_at, metadata, first_day, last_day, due_at, created_at, updated_at, received_at, declared"
+        "project_id, run_id, source, worthy, bare, duplicate_of, name, model, agent, service, status, \
+         input, output, error, tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
+         reasoning_tokens, cost, latency_s, session_id, user_id, tags, step_count, error_count, trace_id, started_at, \
+         ended_at, final_at, metadata, first_day, last_day, due_at, created_at, updated_at, received_at, declared"
     };
 }
 
 /// What an UPDATE of a run may change; `created_at` stays.
 macro_rules! run_changes {
     () => {
-        "source = excluded.source, worthy = excluded.worthy, name = excluded.name, model = excluded.model, \
+        "source = excluded.source, worthy = excluded.worthy, bare = excluded.bare, \
+         duplicate_of = excluded.duplicate_of, name = excluded.name, model = excluded.model, \
          agent = excluded.agent, service = excluded.service, status = excluded.status, input = excluded.input, \
          output = excluded.output, error = excluded.error, tokens = excluded.tokens, \
          input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, \
@@ -95,6 +97,8 @@ pub(super) struct RunRow {
     run_id: Uuid,
     source: String,
     worthy: bool,
+    bare: bool,
+    duplicate_of: Option<Uuid>,
     name: String,
     model: String,
     agent: Option<String>,
@@ -134,6 +138,8 @@ impl TryFrom<RunRow> for Run {
             key: RunKey { project: ProjectId(row.project_id), run_id: row.run_id },
             source: source(&row.source)?,
             worthy: row.worthy,
+            bare: row.bare,
+            duplicate_of: row.duplicate_of,
             name: row.name,
             model: row.model,
             agent: row.agent,
@@ -227,6 +233,32 @@ impl TryFrom<StepRow> for Step {
             content_hash: row.content_hash,
             day: row.day,
         })
+    }
+}
+
+/// A call step of another run than the one that asked.
+#[derive(FromRow)]
+pub(super) struct TwinRow {
+    project_id: i64,
+    asked_run_id: Uuid,
+    run_id: Uuid,
+    bare: bool,
+    latency_s: Option<f64>,
+    #[sqlx(rename = "type")]
+    kind: String,
+    start_ns: Option<i64>,
+    end_ns: Option<i64>,
+    facts: Json<Facts>,
+}
+
+impl TwinRow {
+    /// The run that asked, and what was found for it. `None` when the step is no call.
+    pub fn twin(self) -> Option<(RunKey, Twin)> {
+        let (start_ns, end_ns) = (self.start_ns.map(i64::cast_unsigned), self.end_ns.map(i64::cast_unsigned));
+        let call = Call::new(&StepType::from_word(&self.kind), &self.facts.0, start_ns, end_ns)?;
+        let asked = RunKey { project: ProjectId(self.project_id), run_id: self.asked_run_id };
+        let (run_is_bare, run_latency_s) = (self.bare, self.latency_s);
+        Some((asked, Twin { run_id: self.run_id, run_is_bare, run_latency_s, call }))
     }
 }
 

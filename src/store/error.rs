@@ -65,6 +65,12 @@ fn sqlite(code: &str) -> Class {
     }
 }
 
+/// SQLSTATE or SQLite's code, without the database's text: that may quote the value it refused.
+pub(super) fn code(error: &sqlx::Error) -> String {
+    let code = error.as_database_error().and_then(|error| error.code());
+    code.map_or_else(|| "unknown".to_owned(), |code| code.into_owned())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,7 +36,7 @@ pub enum StoreError {
     #[error("store unavailable: {0}")]
     Unavailable(#[source] sqlx::Error),
     /// The data of the batch was refused: take it apart until the offender is alone.
-    #[error("store refused the data: {0}")]
+    #[error("store refused the data (code {})", error::code(.0))]
     Data(#[source] sqlx::Error),
     /// Our statement or our schema is wrong: loud, and nothing is blamed on the data.
     #[error("store and program disagree: {0}")]

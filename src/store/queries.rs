@@ -47,7 +47,11 @@ where
     for<'q> Uuid: Encode<'q, DB> + Type<DB>,
     for<'q> DateTime<Utc>: Encode<'q, DB> + Type<DB>,
 {
-    let mut query = QueryBuilder::new(concat!("SELECT ", run_columns!(), " FROM runs WHERE worthy AND project_id = "));
+    let mut query = QueryBuilder::new(concat!(
+        "SELECT ",
+        run_columns!(),
+        " FROM runs WHERE worthy AND duplicate_of IS NULL AND project_id = "
+    ));
     query.push_bind(project.0);
     if let Some(after) = filter.after {
         query.push(" AND (started_at, run_id) < (").push_bind(after.started_at);
@@ -85,15 +89,16 @@ mod tests {
         let after_from = |sql: String| sql.split_once(" FROM ").unwrap().1.to_owned();
         assert_eq!(
             after_from(sql(&filter)),
-            "runs WHERE worthy AND project_id = $1 ORDER BY started_at DESC, run_id DESC LIMIT $2"
+            "runs WHERE worthy AND duplicate_of IS NULL AND project_id = $1 \
+             ORDER BY started_at DESC, run_id DESC LIMIT $2"
         );
         filter.status = Some(Status::Error);
         filter.model = Some("m".into());
         filter.after = Some(Cursor { started_at: DateTime::UNIX_EPOCH, run_id: Uuid::nil() });
         assert_eq!(
             after_from(sql(&filter)),
-            "runs WHERE worthy AND project_id = $1 AND (started_at, run_id) < ($2, $3) AND status = $4 \
-             AND model = $5 ORDER BY started_at DESC, run_id DESC LIMIT $6"
+            "runs WHERE worthy AND duplicate_of IS NULL AND project_id = $1 AND (started_at, run_id) < ($2, $3) \
+             AND status = $4 AND model = $5 ORDER BY started_at DESC, run_id DESC LIMIT $6"
         );
     }
 }

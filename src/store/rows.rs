@@ -10,7 +10,7 @@ use super::tables::{RunDays, Tables};
 use crate::assembly::{LifeCycle, Receipt, assemble};
 use crate::mapping;
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::run::{Declared, Run};
+use crate::model::run::{Assembled, Declared, Run};
 use crate::model::step::Step;
 
 /// The row of a run of which nothing is stored yet. It was received first and last at `received`.
@@ -40,10 +40,23 @@ pub(super) fn next_row(
     life: &LifeCycle,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Option<Run>> {
-    let receipt = Receipt { created_at: old.created_at, updated_at: old.updated_at, received_at: grown.received_at };
-    let mut next = storable::run(assemble(old.key, steps, grown.declared, receipt, life, now).run)?;
-    include_day(&mut next, grown.first_day);
-    include_day(&mut next, grown.last_day);
+    let days = (grown.first_day, grown.last_day);
+    let mut next = assembled_again(grown, steps, life, now).run;
+    next.set_original(old.duplicate_of);
+    include_day(&mut next, days.0);
+    include_day(&mut next, days.1);
+    replacing(old, next, now)
+}
+
+/// The run as its steps and the known part of its row make it now.
+pub(super) fn assembled_again(known: Run, steps: Vec<Step>, life: &LifeCycle, now: DateTime<Utc>) -> Assembled {
+    let (created_at, updated_at, received_at) = (known.created_at, known.updated_at, known.received_at);
+    assemble(known.key, steps, known.declared, Receipt { created_at, updated_at, received_at }, life, now)
+}
+
+/// `next` as the row that takes the place of `old`, unless it is the same.
+pub(super) fn replacing(old: &Run, next: Run, now: DateTime<Utc>) -> sqlx::Result<Option<Run>> {
+    let mut next = storable::run(next)?;
     next.updated_at = if storable::same_run(old, &next) { old.updated_at } else { now };
     Ok((next != *old).then_some(next))
 }

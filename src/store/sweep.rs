@@ -1,12 +1,16 @@
 //! Runs whose time has come although nothing arrives: assembled again, inside the caller's transaction.
 
+use std::collections::HashMap;
+
 use chrono::{DateTime, Utc};
 
-use super::rows::{next_row, steps_by_run};
+use super::rows::{assembled_again, include_day, replacing, steps_by_run};
 use super::storable;
-use super::tables::{RunDays, Tables};
-use crate::assembly::LifeCycle;
-use crate::model::run::Run;
+use super::tables::{AskedCall, RunDays, Tables};
+use crate::assembly::{LifeCycle, Twin, identified_calls, original_of};
+use crate::model::id::RunKey;
+use crate::model::run::{Assembled, Run};
+use crate::model::step::Status;
 
 /// Steps held in memory at a time; a single run may have more.
 const STEPS_AT_ONCE_MAX: i64 = 10_000;
@@ -29,15 +33,55 @@ pub(super) async fn sweep(
         let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
         let mut steps = steps_by_run(tables, &days).await?;
         let mut updated = Vec::new();
+        let mut bare = Vec::new();
         for old in &runs {
-            updated.extend(match steps.remove(&old.key) {
-                None if old.declared.is_none() => Some(without_steps(old)),
-                steps => next_row(old, old.clone(), steps.unwrap_or_default(), life, now)?,
-            });
+            let Some(steps) = steps.remove(&old.key).or_else(|| old.declared.as_ref().map(|_| Vec::new())) else {
+                updated.push(without_steps(old));
+                continue;
+            };
+            let mut assembled = assembled_again(old.clone(), steps, life, now);
+            include_day(&mut assembled.run, old.first_day);
+            include_day(&mut assembled.run, old.last_day);
+            if assembled.run.bare {
+                bare.push((old, assembled));
+            } else {
+                updated.extend(replacing(old, assembled.run, now)?);
+            }
         }
+        updated.extend(with_originals(tables, bare, now).await?);
+        updated.sort_by_key(|run| run.key);
         tables.update_runs(&updated).await?;
     }
     Ok(count)
+}
+
+/// The rows of bare runs, each a copy if other traces hold its calls too.
+async fn with_originals(
+    tables: &mut impl Tables,
+    runs: Vec<(&Run, Assembled)>,
+    now: DateTime<Utc>,
+) -> sqlx::Result<Vec<Run>> {
+    let mut asked = Vec::new();
+    for (_, assembled) in &runs {
+        let days = RunDays::of(&assembled.run);
+        asked.extend(identified_calls(assembled).into_iter().map(|call| AskedCall::new(days, call)));
+    }
+    let mut twins: HashMap<RunKey, Vec<Twin>> = HashMap::new();
+    for (run, twin) in tables.twins(&asked).await? {
+        twins.entry(run).or_default().push(twin);
+    }
+    let mut updated = Vec::new();
+    for (old, assembled) in runs {
+        let original = twins.remove(&old.key).and_then(|twins| original_of(&assembled, &twins));
+        let mut next = assembled.run;
+        next.set_original(original);
+        if next.duplicate_of.is_some() && next.status != Status::Running {
+            // Found: nobody needs to look again.
+            next.due_at = None;
+        }
+        updated.extend(replacing(old, next, now)?);
+    }
+    Ok(updated)
 }
 
 /// A run whose steps are gone, as when their days were dropped, stays as it was last seen and is not due again.

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use crate::assembly::{Call, Twin};
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::run::Run;
@@ -40,6 +41,25 @@ impl RunDays {
     }
 }
 
+/// A call of a run, asked for in other runs by the id of its response.
+#[derive(Clone, Debug)]
+pub(super) struct AskedCall {
+    pub run: RunDays,
+    pub response_id: String,
+    /// Calls that start later are not meant. As the column holds it, bounded to its largest value.
+    pub end_ns: i64,
+}
+
+impl AskedCall {
+    pub fn new(run: RunDays, call: Call) -> AskedCall {
+        let end_ns = i64::try_from(call.window.1).unwrap_or(i64::MAX);
+        AskedCall { run, response_id: call.response_id, end_ns }
+    }
+}
+
+/// Steps that one asked call is compared with, the latest first. Senders that repeat an id for ever are not read whole.
+pub(super) const TWINS_MAX: i64 = 32;
+
 /// Rows are given in the order of their keys, without repetitions.
 #[async_trait]
 pub(super) trait Tables: Send {
@@ -61,4 +81,7 @@ pub(super) trait Tables: Send {
     async fn update_steps(&mut self, steps: &[&Step]) -> sqlx::Result<()>;
     async fn steps_by_key(&mut self, keys: &[StepKey]) -> sqlx::Result<Vec<Step>>;
     async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>>;
+    /// Calls with the same response id in other runs of the project, with the run that asked; at most [`TWINS_MAX`] for
+    /// each asked call.
+    async fn twins(&mut self, calls: &[AskedCall]) -> sqlx::Result<Vec<(RunKey, Twin)>>;
 }

@@ -243,6 +243,8 @@ mod tests {
             key: RunKey { project: ProjectId(1), run_id: Uuid::nil() },
             source: Source::Otlp,
             worthy: true,
+            bare: false,
+            duplicate_of: None,
             name: String::new(),
             model: String::new(),
             agent: None,

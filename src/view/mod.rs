@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
-use serde_json::Value;
+use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
 use crate::assembly::{LifeCycle, Receipt, assemble, tree};
@@ -44,21 +44,22 @@ impl Reader {
         let Some(stored) = self.store.run(project, run_id).await? else { return Ok(None) };
         let row = stored.run;
         let receipt = Receipt { created_at: row.created_at, updated_at: row.updated_at, received_at: row.received_at };
-        let assembled = assemble(row.key, stored.steps, row.declared, receipt, &self.life, now);
+        let mut assembled = assemble(row.key, stored.steps, row.declared, receipt, &self.life, now);
+        assembled.run.set_original(row.duplicate_of);
         Ok(Some(ShownRun { assembled, origins: stored.origins.into_iter().collect(), now }))
     }
 }
 
 impl ShownRun {
     /// The body of `GET /runs/{run_id}`.
-    pub fn detail_json(self) -> serde_json::Result<Value> {
+    pub fn detail_json(self) -> serde_json::Result<Box<RawValue>> {
         let Assembled { run, steps } = self.assembled;
-        serde_json::to_value(render::run_detail(&run, tree(steps), &self.origins, self.now))
+        to_raw_value(&render::run_detail(&run, tree(steps), &self.origins, self.now))
     }
 
     /// The answer of `POST /runs`: the stored run with its nested steps.
-    pub fn native_json(self) -> serde_json::Result<Value> {
+    pub fn native_json(self) -> serde_json::Result<Box<RawValue>> {
         let Assembled { run, steps } = self.assembled;
-        serde_json::to_value(render::posted_run(&run, tree(steps), &self.origins))
+        to_raw_value(&render::posted_run(&run, tree(steps), &self.origins))
     }
 }

@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::json;
 
 use crate::collector::{Collector, OWN_FILE, PATIENCE, program};
 use crate::database::on_both_stores;
-use crate::spans::{agent_trace, encoded};
+use crate::spans::{agent_trace, encoded, run_id, text, trace_id};
 
 #[tokio::test]
 async fn the_first_start_prints_a_key_once_that_works_as_pasted() {
@@ -144,6 +145,35 @@ async fn keys_are_listed_without_their_secret(url: &str) {
     assert!(collector.command(&["check"]).contains("fine"));
 }
 on_both_stores!(keys_are_listed_without_their_secret);
+
+async fn a_call_that_another_trace_shows_leaves_the_list_and_can_be_read(url: &str) {
+    let settings = [("VECTOROS_RUNS__SETTLE", "100ms"), ("VECTOROS_RUNS__ORPHAN_IDLE", "1s")];
+    let collector = Collector::start(url, &settings).await;
+    let mut agent = agent_trace(0);
+    agent[1].attributes.push(text("gen_ai.response.id", "chatcmpl-1"));
+    // The client library's own span of the same call, in a trace of its own.
+    let mut client = Span { parent_span_id: vec![], trace_id: trace_id(1), ..agent[1].clone() };
+    client.start_time_unix_nano += 1_000_000;
+    assert_eq!(collector.post_otlp("application/x-protobuf", encoded(vec![client])).await.0, 200);
+    assert_eq!(collector.post_otlp("application/x-protobuf", encoded(agent)).await.0, 200);
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let (_, page) = collector.get("/runs").await;
+        let runs = page["items"].as_array().unwrap();
+        if runs.len() == 1 {
+            assert_eq!(runs[0]["run_id"], run_id(0));
+            break;
+        }
+        assert!(Instant::now() < end, "{page}");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (status, copy) = collector.get(&format!("/runs/{}", run_id(1))).await;
+    assert_eq!((status, &copy["run"]["metadata"]["duplicate_of_run"]), (200, &json!(run_id(0))));
+    assert_eq!(copy["run"]["tokens"], 15);
+    let (_, original) = collector.get(&format!("/runs/{}", run_id(0))).await;
+    assert_eq!(original["run"]["metadata"].get("duplicate_of_run"), None);
+}
+on_both_stores!(a_call_that_another_trace_shows_leaves_the_list_and_can_be_read);
 
 async fn metrics_count_what_happened(url: &str) {
     let collector = Collector::start(url, &[]).await;

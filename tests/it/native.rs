@@ -258,18 +258,21 @@ async fn refusals_speak_as_the_seed_did() {
         let response = request.send().await.unwrap();
         (response.status().as_u16(), response.headers().clone(), response.json::<Value>().await.unwrap())
     };
-    let json = "application/json";
-    let (status, headers, body) = send(None, json, run().to_string()).await;
+    let json_type = "application/json";
+    let (status, headers, body) = send(None, json_type, run().to_string()).await;
     assert_eq!((status, body), (401, json!({"detail": "Missing API key"})));
     assert!(headers.contains_key("www-authenticate"));
-    let (status, _, body) = send(Some("wrong"), json, run().to_string()).await;
+    let (status, _, body) = send(Some("wrong"), json_type, run().to_string()).await;
     assert_eq!((status, body), (403, json!({"detail": "Invalid API key"})));
-    assert_eq!(send(Some(&collector.key), json, "{".into()).await.0, 400);
+    assert_eq!(send(Some(&collector.key), json_type, "{".into()).await.0, 400);
     assert_eq!(send(Some(&collector.key), "text/plain", run().to_string()).await.0, 415);
-    assert_eq!(send(Some(&collector.key), json, "[]".into()).await.0, 422);
+    assert_eq!(send(Some(&collector.key), json_type, "[]".into()).await.0, 422);
+    let wrong_method = collector.client().delete(collector.url("/runs")).send().await.unwrap();
+    assert_eq!((wrong_method.status().as_u16(), wrong_method.headers().contains_key("allow")), (405, true));
+    assert_eq!(wrong_method.json::<Value>().await.unwrap(), json!({"detail": "Method not allowed"}));
     let limited = collector.make_key("small", &["--quota", "requests=1/min"]);
-    assert_eq!(send(Some(&limited), json, run().to_string()).await.0, 200);
-    let (status, headers, body) = send(Some(&limited), json, run().to_string()).await;
+    assert_eq!(send(Some(&limited), json_type, run().to_string()).await.0, 200);
+    let (status, headers, body) = send(Some(&limited), json_type, run().to_string()).await;
     assert_eq!((status, body), (429, json!({"detail": "Rate limit exceeded (1 requests per minute)"})));
     assert_eq!(headers["ratelimit-policy"], "\"requests\";q=1;w=60");
     assert_eq!(headers["ratelimit"], format!("\"requests\";r=0;t={}", headers["retry-after"].to_str().unwrap()));

@@ -11,13 +11,14 @@ use sqlx::types::Json;
 use sqlx::{PgConnection, Postgres, Row};
 use uuid::Uuid;
 
+use crate::assembly::Twin;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::run::Run;
 use crate::model::step::Step;
-use crate::store::columns::{RunRow, StepRow, decoded, run_changes, run_columns, step_changes, step_columns};
+use crate::store::columns::{RunRow, StepRow, TwinRow, decoded, run_changes, run_columns, step_changes, step_columns};
 use crate::store::storable;
-use crate::store::tables::{RunDays, StepKey, Tables};
+use crate::store::tables::{AskedCall, RunDays, StepKey, TWINS_MAX, Tables};
 
 const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) \
     SELECT project_id, origin_id, body::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[]) \
@@ -32,17 +33,17 @@ macro_rules! given_runs {
         concat!(
             "INSERT INTO runs (",
             run_columns!(),
-            ") SELECT project_id, run_id, source, worthy, name, model, agent, service, status, input, output, error, \
-             tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, reasoning_tokens, \
-             cost, latency_s, session_id, user_id, tags::jsonb, step_count, error_count, trace_id, started_at, \
-             ended_at, final_at, metadata::jsonb, first_day, last_day, due_at, created_at, updated_at, received_at, \
-             declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], $5::text[], $6::text[], \
-             $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], $13::bigint[], $14::bigint[], \
-             $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::double precision[], \
-             $20::double precision[], $21::text[], $22::text[], $23::text[], $24::bigint[], $25::bigint[], \
-             $26::text[], $27::timestamptz[], $28::timestamptz[], $29::timestamptz[], $30::text[], $31::date[], \
-             $32::date[], $33::timestamptz[], $34::timestamptz[], $35::timestamptz[], $36::timestamptz[], \
-             $37::text[]) AS row (",
+            ") SELECT project_id, run_id, source, worthy, bare, duplicate_of, name, model, agent, service, status, \
+             input, output, error, tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
+             reasoning_tokens, cost, latency_s, session_id, user_id, tags::jsonb, step_count, error_count, trace_id, \
+             started_at, ended_at, final_at, metadata::jsonb, first_day, last_day, due_at, created_at, updated_at, \
+             received_at, declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], \
+             $5::boolean[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], \
+             $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], \
+             $20::bigint[], $21::double precision[], $22::double precision[], $23::text[], $24::text[], $25::text[], \
+             $26::bigint[], $27::bigint[], $28::text[], $29::timestamptz[], $30::timestamptz[], $31::timestamptz[], \
+             $32::text[], $33::date[], $34::date[], $35::timestamptz[], $36::timestamptz[], $37::timestamptz[], \
+             $38::timestamptz[], $39::text[]) AS row (",
             run_columns!(),
             ")"
         )
@@ -105,6 +106,17 @@ const STEPS_OF_RUNS: &str = concat!(
     " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
      AND steps.day BETWEEN asked.first_day AND asked.last_day AND steps.day BETWEEN $5 AND $6 OFFSET 0) AS found"
 );
+
+/// A call that overlaps another starts on the same day or on one beside it.
+const TWINS: &str = "SELECT asked.project_id, asked.run_id AS asked_run_id, found.run_id, bare, latency_s, found.type, \
+    found.start_ns, found.end_ns, found.facts \
+    FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[], $5::text[], $6::bigint[]) \
+    AS asked (project_id, run_id, first_day, last_day, response_id, end_ns) CROSS JOIN LATERAL (\
+    SELECT steps.run_id, type, start_ns, steps.end_ns, facts FROM steps WHERE steps.project_id = asked.project_id \
+    AND facts->>'response_id' = asked.response_id AND start_ns <= asked.end_ns AND steps.run_id <> asked.run_id \
+    AND day BETWEEN asked.first_day - 1 AND asked.last_day + 1 AND day BETWEEN $7::date - 1 AND $8::date + 1 \
+    ORDER BY start_ns DESC LIMIT $9) AS found \
+    JOIN runs ON runs.project_id = asked.project_id AND runs.run_id = found.run_id";
 
 #[async_trait]
 impl Tables for PgConnection {
@@ -211,6 +223,26 @@ impl Tables for PgConnection {
             .await?;
         decoded(rows)
     }
+
+    async fn twins(&mut self, calls: &[AskedCall]) -> sqlx::Result<Vec<(RunKey, Twin)>> {
+        let Some((first_day, last_day)) = bounds(calls.iter().map(|call| (call.run.first_day, call.run.last_day)))
+        else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<TwinRow> = sqlx::query_as(TWINS)
+            .bind(column(calls, |call| call.run.key.project.0))
+            .bind(column(calls, |call| call.run.key.run_id))
+            .bind(column(calls, |call| call.run.first_day))
+            .bind(column(calls, |call| call.run.last_day))
+            .bind(column(calls, |call| call.response_id.as_str()))
+            .bind(column(calls, |call| call.end_ns))
+            .bind(first_day)
+            .bind(last_day)
+            .bind(TWINS_MAX)
+            .fetch_all(self)
+            .await?;
+        Ok(rows.into_iter().filter_map(TwinRow::twin).collect())
+    }
 }
 
 /// The days from the first to the last of all; `None` when there are none.
@@ -239,6 +271,8 @@ fn bind_runs(statement: &'static str, runs: &[Run]) -> sqlx::Result<Query<'stati
         .bind(column(runs, |run| run.key.run_id))
         .bind(column(runs, |run| run.source.as_str()))
         .bind(column(runs, |run| run.worthy))
+        .bind(column(runs, |run| run.bare))
+        .bind(column(runs, |run| run.duplicate_of))
         .bind(column(runs, |run| run.name.as_str()))
         .bind(column(runs, |run| run.model.as_str()))
         .bind(column(runs, |run| run.agent.as_deref()))

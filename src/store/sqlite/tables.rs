@@ -9,15 +9,16 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
+use crate::assembly::Twin;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::run::Run;
 use crate::model::step::{Step, Usage};
-use crate::store::columns::{RunRow, StepRow, decoded, run_changes, run_columns, step_changes, step_columns};
+use crate::store::columns::{RunRow, StepRow, TwinRow, decoded, run_changes, run_columns, step_changes, step_columns};
 use crate::store::storable;
-use crate::store::tables::{RunDays, StepKey, Tables};
+use crate::store::tables::{AskedCall, RunDays, StepKey, TWINS_MAX, Tables};
 
-/// Rows of one statement, from the largest portion that fits. 64 rows of 37 columns stay far below SQLite's bound of
+/// Rows of one statement, from the largest portion that fits. 64 rows of 39 columns stay far below SQLite's bound of
 /// 32,766 parameters.
 const PORTIONS: [usize; 3] = [64, 8, 1];
 
@@ -28,6 +29,13 @@ const UPDATE_RUN: &str = concat!(" ON CONFLICT (project_id, run_id) DO UPDATE SE
 const UPDATE_STEP: &str = concat!(" ON CONFLICT (project_id, run_id, step_id, day) DO UPDATE SET ", step_changes!());
 
 const DUE_RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE due_at <= $1 ORDER BY due_at LIMIT $2");
+
+/// Binds project, run, response id, end and bound.
+const TWINS: &str = "SELECT found.project_id, $2 AS asked_run_id, found.run_id, bare, latency_s, type, start_ns, \
+    end_ns, facts FROM (SELECT project_id, run_id, type, start_ns, end_ns, facts FROM steps WHERE project_id = $1 \
+    AND json_extract(facts, '$.response_id') = $3 AND json_extract(facts, '$.response_id') IS NOT NULL \
+    AND start_ns <= $4 AND run_id <> $2 ORDER BY start_ns DESC LIMIT $5) AS found \
+    JOIN runs ON runs.project_id = found.project_id AND runs.run_id = found.run_id";
 
 #[async_trait]
 impl Tables for SqliteConnection {
@@ -147,6 +155,22 @@ impl Tables for SqliteConnection {
         }
         decoded(steps)
     }
+
+    async fn twins(&mut self, calls: &[AskedCall]) -> sqlx::Result<Vec<(RunKey, Twin)>> {
+        let mut twins = Vec::new();
+        for call in calls {
+            let rows: Vec<TwinRow> = sqlx::query_as(TWINS)
+                .bind(call.run.key.project.0)
+                .bind(call.run.key.run_id)
+                .bind(&*call.response_id)
+                .bind(call.end_ns)
+                .bind(TWINS_MAX)
+                .fetch_all(&mut *self)
+                .await?;
+            twins.extend(rows.into_iter().filter_map(TwinRow::twin));
+        }
+        Ok(twins)
+    }
 }
 
 /// All rows, in portions of the sizes above.
@@ -175,6 +199,8 @@ fn given_runs(runs: &[Run]) -> sqlx::Result<QueryBuilder<Sqlite>> {
             .push_bind(run.key.run_id)
             .push_bind(run.source.as_str())
             .push_bind(run.worthy)
+            .push_bind(run.bare)
+            .push_bind(run.duplicate_of)
             .push_bind(&*run.name)
             .push_bind(&*run.model)
             .push_bind(run.agent.as_deref())

@@ -25,6 +25,8 @@ fn run_of(submission: &Submission) -> Run {
         key: RunKey { project: ProjectId(1), run_id: submission.run_id },
         source: Source::Native,
         worthy: true,
+        bare: false,
+        duplicate_of: None,
         name: said.name.clone().unwrap_or_else(|| "run".to_owned()),
         model: said.model.clone(),
         agent: said.agent.clone(),

@@ -3,6 +3,7 @@
 mod samples;
 
 mod concurrency;
+mod copies;
 mod keys;
 mod life_cycle;
 mod native;
