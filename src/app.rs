@@ -80,14 +80,15 @@ impl App {
         let writers: Vec<_> =
             (0..config.database.write_connections).map(|_| tokio::spawn(keep_writing(parts.clone()))).collect();
         let (stop_sweeping, sweeping) = watch::channel(false);
-        let sweeper = tokio::spawn(parts.sweeper().run(sweeping));
 
         tokio::pin!(shutdown);
         let started = tokio::select! {
             started = start(&parts, ready) => started,
             () = &mut shutdown => Ok(Started::Stopped),
         };
+        let mut sweeper = None;
         if matches!(started, Ok(Started::Ready)) {
+            sweeper = Some(tokio::spawn(parts.sweeper().run(sweeping)));
             shutdown.await;
         }
         tracing::info!("stopping: finishing what is under way");
@@ -102,7 +103,9 @@ impl App {
             writer.await.context("a writer ended by a panic")?;
         }
         stop_sweeping.send_replace(true);
-        sweeper.await.context("the sweeper ended by a panic")?;
+        if let Some(sweeper) = sweeper {
+            sweeper.await.context("the sweeper ended by a panic")?;
+        }
         tracing::info!("stopped");
         started.map(|_| ())
     }

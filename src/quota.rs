@@ -24,7 +24,7 @@ pub struct OverQuota {
 }
 
 impl OverQuota {
-    /// In the seed's words: `Rate limit exceeded (6000 requests per minute)`.
+    /// `Rate limit exceeded (6000 requests per minute)`.
     pub fn message(&self) -> String {
         let limit = format!("{} {} per {}", self.limit.amount, self.what, self.limit.window.word());
         match self.retry_after {

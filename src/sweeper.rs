@@ -1,4 +1,4 @@
-//! What time alone changes: runs that fall silent, orphans that stay alone, runs that settle, keys' last use,
+//! What time alone changes: runs that fall silent, orphans that stay alone, copies of calls, keys' last use,
 //! partitions for the days to come.
 
 use std::sync::Arc;

@@ -86,7 +86,7 @@ impl Default for Counters {
         r.register("otelcol_receiver_accepted_spans", "Steps stored, copies included", counters.accepted.clone());
         r.register("vectoros_rejected_items", "Items rejected inside accepted requests", counters.rejected.clone());
         r.register("vectoros_refused_requests", "Requests refused as a whole", counters.refused.clone());
-        r.register("vectoros_queue", "Request bytes in memory", counters.queue_bytes.clone());
+        r.register_with_unit("vectoros_queue", "Requests in memory", Unit::Bytes, counters.queue_bytes.clone());
         r.register("vectoros_inserted_steps", "Steps really inserted", counters.inserted.clone());
         r.register("vectoros_duplicate_steps", "Copies of stored steps", counters.duplicates.clone());
         r.register("vectoros_commits", "Transactions committed", counters.commits.clone());

@@ -92,9 +92,9 @@ pub(super) fn complete(
             complete_one(&mut steps[*step], request);
         }
     }
-    let left = requests.iter().zip(&pairing.step_of).filter(|(_, step)| step.is_none()).map(|(request, _)| request);
-    left.filter(|request| !is_structured_output(request, final_output))
-        .map(|request| inferred(steps, calls, request, run_id))
+    let left = requests.iter().enumerate().filter(|(place, _)| pairing.step_of[*place].is_none());
+    left.filter(|(_, request)| !is_structured_output(request, final_output))
+        .map(|(place, request)| inferred(steps, calls, request, place, run_id))
         .collect()
 }
 
@@ -266,7 +266,7 @@ fn is_structured_output(request: &Request, final_output: Option<&str>) -> bool {
         })
 }
 
-fn inferred(steps: &[ShownStep], calls: &[Call], request: &Request, run_id: Uuid) -> ShownStep {
+fn inferred(steps: &[ShownStep], calls: &[Call], request: &Request, place: usize, run_id: Uuid) -> ShownStep {
     let asking = &steps[calls[request.call].step].step;
     let told = request.answer.as_ref().map(|answer| answer.told.map(|call| &steps[calls[call].step].step));
     let start_ns = asking.end_ns.or(asking.start_ns);
@@ -277,7 +277,8 @@ fn inferred(steps: &[ShownStep], calls: &[Call], request: &Request, run_id: Uuid
         id: inferred_id(run_id, request),
         parent_id: Some(asking.id.clone()),
         source: Source::Otlp,
-        position: 0,
+        // They begin at the same instant: shown in the order in which they were asked for.
+        position: i32::try_from(place).unwrap_or(i32::MAX),
         kind: StepType::ToolCall,
         name: request.name.clone(),
         status: if failed.is_some() { Status::Error } else { Status::Success },

@@ -39,7 +39,7 @@ pub enum AuthError {
     Scope(&'static str),
     /// The key may be good, but nothing can tell now. Never answered as 401, which makes exporters drop data.
     #[error("keys cannot be checked right now, the key store is away")]
-    Unavailable(#[source] StoreError),
+    Unavailable(StoreError),
 }
 
 pub struct Authenticator {

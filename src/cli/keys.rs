@@ -39,7 +39,7 @@ pub enum KeysCommand {
     },
     /// End a key; every replica refuses it within 5 s
     Revoke { id: String },
-    /// Change what a key may send
+    /// Change what a key may send; what is not named stays as it is
     Quota {
         id: String,
         /// Such as requests=600/min,steps=unlimited
@@ -90,9 +90,17 @@ pub async fn run(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
             println!("revoked {id}");
         }
         KeysCommand::Quota { id, quota } => {
-            if !store.set_quota(&id, &quota).await? {
+            let Some(key) = store.key(&id).await? else {
                 bail!("there is no key {id:?}: `vectoros keys list` shows the ids");
-            }
+            };
+            // What is not named stays as it is.
+            let Quota { requests, steps, bytes } = key.quota;
+            let quota = Quota {
+                requests: quota.requests.or(requests),
+                steps: quota.steps.or(steps),
+                bytes: quota.bytes.or(bytes),
+            };
+            store.set_quota(&id, &quota).await?;
             println!("changed {id}");
         }
     }

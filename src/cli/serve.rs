@@ -1,5 +1,6 @@
 //! `vectoros serve`: runs the collector until SIGINT or SIGTERM.
 
+use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,9 +27,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
     };
     let ready = async || {
-        println!("vectoros {} is ready after {:.2} s", env!("CARGO_PKG_VERSION"), started.elapsed().as_secs_f64());
-        println!("  OTLP/HTTP and API  http://{}", addresses.http);
-        println!("  OTLP/gRPC          http://{}", addresses.grpc);
+        let (version, ready_s) = (env!("CARGO_PKG_VERSION"), started.elapsed().as_secs_f64());
+        show(&format!(
+            "vectoros {version} is ready after {ready_s:.2} s\n  OTLP/HTTP and API  http://{}\n  OTLP/gRPC          http://{}\n",
+            addresses.http, addresses.grpc
+        ));
         if !has_api_key {
             print_first_key(&store, addresses).await?;
         }
@@ -54,7 +57,7 @@ async fn print_first_key(store: &Arc<dyn Store>, addresses: Addresses) -> anyhow
     };
     store.add_key(new, Utc::now()).await?;
     let endpoint = reachable(addresses.http);
-    println!(
+    show(&format!(
         r#"
 There was no key yet, so one was made for the project "{DEFAULT_PROJECT}". It is shown only now; paste these lines:
 
@@ -64,8 +67,15 @@ export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{key}
 
 curl http://{endpoint}/runs -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"model":"gpt-4o-mini","input":"Hello","output":"Hi!","status":"success"}}'
 "#
-    );
+    ));
     Ok(())
+}
+
+/// Writes on standard output. Whoever reads it may have gone (`| head`): no reason to stop collecting.
+fn show(text: &str) {
+    if let Err(error) = std::io::stdout().write_all(text.as_bytes()) {
+        tracing::warn!(%error, "standard output cannot be written");
+    }
 }
 
 /// An address that a client on this machine can use: 0.0.0.0 is none.

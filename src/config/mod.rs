@@ -10,6 +10,7 @@ use bytesize::ByteSize;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
 use serde::Deserialize;
+use tracing_subscriber::EnvFilter;
 
 pub use rate::{Limit, Rate, Window};
 
@@ -203,6 +204,12 @@ impl Config {
                 "expected at least limits.body_bytes, or the largest request never fits",
             );
         }
+        if EnvFilter::try_new(&self.log.level).is_err() {
+            return wrong(
+                "log.level",
+                "expected error, warn, info, debug, trace or a filter such as vectoros=debug,sqlx=warn",
+            );
+        }
         if !(1..=64).contains(&self.limits.value_depth) {
             return wrong("limits.value_depth", "expected 1 to 64");
         }
@@ -210,7 +217,7 @@ impl Config {
     }
 }
 
-/// `VECTOROS_CONFIG` names the file; `VECTOROS_API_KEY` and `VECTOROS_URL` are what clients of the collector use;
+/// `VECTOROS_CONFIG` names the file; `VECTOROS_API_KEY` and `VECTOROS_URL` are left to clients of the collector;
 /// `VECTOROS_TEST_…` and `VECTOROS_BENCH_…` belong to the tests and the benchmarks.
 fn is_not_a_setting(name: &str) -> bool {
     let name = name.to_ascii_uppercase();
@@ -283,6 +290,7 @@ mod tests {
             ("VECTOROS_QUOTA__STEPS", "lots", "quota.steps"),
             ("VECTOROS_INGEST__QUEUE_BYTES", "1MiB", "ingest.queue_bytes"),
             ("VECTOROS_LIMITS__VALUE_DEPTH", "65", "limits.value_depth"),
+            ("VECTOROS_LOG__LEVEL", "vectoros=lout", "log.level"),
             ("VECTOROS_DATABASE__WRITE_CONNECTIONS", "0", "database.write_connections"),
             ("DATABASE_URL", "mysql://x", "database.url"),
         ] {

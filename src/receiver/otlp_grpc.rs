@@ -30,8 +30,7 @@ const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-en
 
 pub async fn export_traces(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
     let (head, body) = request.into_parts();
-    let is_grpc = head.headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"));
-    if !is_grpc {
+    if !is_grpc(&head.headers) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
@@ -46,6 +45,16 @@ pub async fn export_traces(State(pipeline): State<Arc<Pipeline>>, request: Reque
     };
     response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip"));
     response
+}
+
+pub fn is_grpc(headers: &HeaderMap) -> bool {
+    headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/grpc"))
+}
+
+/// Any other service or method, told as gRPC tells it: exporters give up and say why.
+pub fn unknown_method() -> Response {
+    let message = "this version takes traces only, by opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    tonic::Status::unimplemented(message).into_http::<Body>()
 }
 
 async fn export(pipeline: &Pipeline, headers: &HeaderMap, body: Body) -> Result<Outcome, Refusal> {

@@ -14,6 +14,7 @@ use crate::auth::credentials::key_in;
 use crate::model::key::Scope;
 use crate::pipeline::{Encoding, Outcome, Pipeline, Refusal};
 use crate::receiver::body::{compression_of, encoding_of, read};
+use crate::receiver::otlp_grpc;
 use crate::receiver::status::{http_refusal, http_status, http_success, verdict};
 use crate::telemetry::{ByReason, Transport};
 
@@ -65,6 +66,9 @@ pub async fn signal_not_taken(headers: HeaderMap) -> Response {
 
 /// Any other path, told in a form that an exporter can read.
 pub async fn unknown_path(headers: HeaderMap) -> Response {
+    if otlp_grpc::is_grpc(&headers) {
+        return otlp_grpc::unknown_method();
+    }
     let encoding = encoding_of(&headers).unwrap_or(Encoding::Json);
     let message = "nothing is here: OTLP traces go to /v1/traces (set OTEL_EXPORTER_OTLP_ENDPOINT to the address without a path), runs to /runs";
     http_status(encoding, StatusCode::NOT_FOUND, Code::Unimplemented, message, None, false)

@@ -28,6 +28,8 @@ enum Failure {
     Refused(Refusal),
     Faults(Vec<Fault>),
     Conflict(Uuid),
+    /// Steps came for a run that takes no more.
+    Finished(Uuid),
     NotFound,
 }
 
@@ -121,6 +123,7 @@ async fn store(
     steps: Vec<crate::model::step::Step>,
 ) -> Result<Box<RawValue>, Failure> {
     let deadline = Instant::now() + pipeline.hold;
+    let is_append = matches!(native, Native::Append { .. });
     let Outcome { native, rejections, .. } =
         pipeline.consume_native(&incoming.key, native, steps, incoming.bytes.len() as u64, deadline).await?;
     if let Some(example) = rejections.first.first() {
@@ -129,6 +132,7 @@ async fn store(
         );
     }
     match native {
+        Some(NativeOutcome::Conflict) if is_append => Err(Failure::Finished(run_id)),
         Some(NativeOutcome::Conflict) => Err(Failure::Conflict(run_id)),
         Some(NativeOutcome::NotFound) => Err(Failure::NotFound),
         Some(NativeOutcome::Created | NativeOutcome::Unchanged | NativeOutcome::Updated) | None => {
@@ -166,7 +170,7 @@ async fn receive(pipeline: &Pipeline, request: Request<HttpBody>) -> Result<Inco
 }
 
 fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
-    // Clients of the seed that name no type send JSON.
+    // Clients that name no type send JSON.
     let Some(value) = headers.get(CONTENT_TYPE) else { return Ok(BatchForm::Object) };
     let media_type =
         value.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
@@ -198,6 +202,10 @@ fn described(failure: &Failure) -> (StatusCode, Value) {
         Failure::Faults(faults) => (StatusCode::UNPROCESSABLE_ENTITY, json!({"detail": faults})),
         Failure::Conflict(run_id) => {
             let detail = format!("run {run_id} exists with other content and is not running: send a new run_id");
+            (StatusCode::CONFLICT, json!({"detail": detail}))
+        }
+        Failure::Finished(run_id) => {
+            let detail = format!("run {run_id} is not running: only a running run takes more steps");
             (StatusCode::CONFLICT, json!({"detail": detail}))
         }
         Failure::NotFound => (StatusCode::NOT_FOUND, json!({"detail": "Run not found"})),

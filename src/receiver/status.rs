@@ -137,7 +137,7 @@ pub fn grpc_refusal(refusal: &Refusal, throttle_status: u16) -> Response {
     status.into_http::<Body>()
 }
 
-/// A refusal of the native API and of the query API: `{"detail": …}`, in the seed's words for keys, 429 for rates.
+/// A refusal of the native API and of the query API: `{"detail": …}`, 429 for rates.
 pub fn json_refusal(refusal: &Refusal) -> Response {
     let (status, body) = json_detail(refusal);
     let mut response = (status, axum::Json(body)).into_response();

@@ -34,13 +34,13 @@ use crate::model::step::Step;
 pub enum StoreError {
     /// Try the same again: connection lost, lock, server starting, disk full.
     #[error("store unavailable: {0}")]
-    Unavailable(#[source] sqlx::Error),
+    Unavailable(sqlx::Error),
     /// The data of the batch was refused: take it apart until the offender is alone.
     #[error("store refused the data (code {})", error::code(.0))]
-    Data(#[source] sqlx::Error),
+    Data(sqlx::Error),
     /// Our statement or our schema is wrong: loud, and nothing is blamed on the data.
     #[error("store and program disagree: {0}")]
-    Broken(#[source] sqlx::Error),
+    Broken(sqlx::Error),
 }
 
 /// What a deployment may set about the store.

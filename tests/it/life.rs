@@ -143,6 +143,10 @@ async fn keys_are_listed_without_their_secret(url: &str) {
     assert!(entry["expires_at"].is_string());
     assert!(collector.command(&["keys", "list"]).contains("till 3"));
     assert!(collector.command(&["check"]).contains("fine"));
+    collector.command(&["keys", "quota", &key[4..12], "steps=5/s"]);
+    let listed: serde_json::Value = serde_json::from_str(&collector.command(&["keys", "list", "--json"])).unwrap();
+    let entry = listed.as_array().unwrap().iter().find(|entry| entry["id"] == key[4..12]).unwrap();
+    assert_eq!(entry["quota"], json!({"requests": "600/min", "steps": "5/s"}), "what is not named stays");
 }
 on_both_stores!(keys_are_listed_without_their_secret);
 
@@ -187,7 +191,7 @@ async fn metrics_count_what_happened(url: &str) {
         "vectoros_duplicate_steps_total 3",
         "vectoros_refused_requests_total{transport=\"http\",reason=\"unsupported\"} 1",
         "vectoros_ready 1",
-        "vectoros_queue 0",
+        "vectoros_queue_bytes 0",
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is not in\n{text}");
     }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
+use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use prost::Message;
@@ -243,6 +245,10 @@ async fn grpc_refusals_have_the_right_code(url: &str) {
     big[0].name = "x".repeat(101 * 1024);
     let too_large = client.export(with_key(request(big), &collector.key)).await.unwrap_err();
     assert_eq!((too_large.code(), too_large.details()), (Code::ResourceExhausted, &[][..]), "without a retry hint");
+    let mut logs = LogsServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
+    let no_logs = logs.export(with_key(ExportLogsServiceRequest::default(), &collector.key)).await.unwrap_err();
+    assert_eq!(no_logs.code(), Code::Unimplemented);
+    assert!(no_logs.message().contains("traces only"), "{no_logs}");
 }
 on_both_stores!(grpc_refusals_have_the_right_code);
 

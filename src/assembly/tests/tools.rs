@@ -33,6 +33,17 @@ fn a_tool_that_only_messages_show_becomes_a_step() {
 }
 
 #[test]
+fn inferred_tools_stand_in_the_order_in_which_they_were_asked_for() {
+    let names: Vec<String> = (0..9).map(|n| format!("tool_{}", (n * 5) % 9)).collect();
+    let parts: Vec<Value> = names.iter().map(|name| asked(&format!("id_{name}"), name, json!({}))).collect();
+    let asks_all = json!([{"role": "assistant", "parts": parts}]).to_string();
+    let run = run_of(vec![call("C", None, 0, 1).says(&user("Hi"), &asks_all)]);
+    let tree = crate::assembly::tree(run.steps.clone());
+    let shown: Vec<&str> = tree[0].children.iter().map(|child| child.shown.step.name.as_str()).collect();
+    assert_eq!(shown, names);
+}
+
+#[test]
 fn history_before_the_first_question_is_not_this_run() {
     let history = json!([{"role": "user", "content": "a"},
         {"role": "assistant", "parts": [asked("old", "f", json!({})), asked("", "g", json!({}))]},

@@ -87,7 +87,15 @@ impl Store for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         // Also 25006 when the server takes no writes, without leaving anything behind.
         let can_write = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'";
-        if sqlx::query_scalar::<_, bool>(can_write).fetch_one(&self.pool).await? {
+        let asked = match sqlx::query_scalar::<_, bool>(can_write).fetch_one(&self.pool).await {
+            // The pool does not say why it has no connection.
+            Err(sqlx::Error::PoolTimedOut) => {
+                let mut connection = self.connect().await?;
+                sqlx::query_scalar::<_, bool>(can_write).fetch_one(&mut connection).await
+            }
+            asked => asked,
+        };
+        if asked? {
             return Ok(());
         }
         let read_only = std::io::Error::other("the server is read-only: it was demoted or is a standby");
