@@ -144,7 +144,7 @@ impl Pipeline {
             rejections: answer.rejections,
             native: answer.written.native,
         };
-        self.count(Transport::native, &outcome);
+        self.count(Transport::Native, &outcome);
         Ok(outcome)
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::AtomicU64;
 
-use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -24,14 +24,23 @@ pub fn start_logging(log: &Log) -> anyhow::Result<()> {
 }
 
 /// How a request came in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Transport {
-    #[allow(non_camel_case_types)] // the label value, in the OpenTelemetry Collector's spelling
-    grpc,
-    #[allow(non_camel_case_types)]
-    http,
-    #[allow(non_camel_case_types)]
-    native,
+    Grpc,
+    Http,
+    Native,
+}
+
+/// In the OpenTelemetry Collector's spelling.
+impl EncodeLabelValue for Transport {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let word = match self {
+            Transport::Grpc => "grpc",
+            Transport::Http => "http",
+            Transport::Native => "native",
+        };
+        EncodeLabelValue::encode(&word, encoder)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -123,8 +132,8 @@ mod tests {
     #[test]
     fn counters_show_up_under_the_collectors_names() {
         let counters = Counters::default();
-        counters.accepted.get_or_create(&ByTransport { transport: Transport::grpc }).inc_by(3);
-        counters.refused.get_or_create(&ByReason { transport: Transport::http, reason: "too_large" }).inc();
+        counters.accepted.get_or_create(&ByTransport { transport: Transport::Grpc }).inc_by(3);
+        counters.refused.get_or_create(&ByReason { transport: Transport::Http, reason: "too_large" }).inc();
         let text = counters.render().unwrap();
         assert!(text.contains("otelcol_receiver_accepted_spans_total{transport=\"grpc\"} 3"), "{text}");
         assert!(text.contains("vectoros_refused_requests_total{transport=\"http\",reason=\"too_large\"} 1"), "{text}");

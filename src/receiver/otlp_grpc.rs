@@ -39,7 +39,7 @@ pub async fn export_traces(State(pipeline): State<Arc<Pipeline>>, request: Reque
         Ok(outcome) => success(&outcome),
         Err(refusal) => {
             let reason = verdict(&refusal, pipeline.throttle_status).reason;
-            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::grpc, reason }).inc();
+            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::Grpc, reason }).inc();
             grpc_refusal(&refusal, pipeline.throttle_status)
         }
     };
@@ -68,7 +68,7 @@ async fn export(pipeline: &Pipeline, headers: &HeaderMap, body: Body) -> Result<
         false => Compression::None,
     };
     let body = inflate(pipeline, message, reservation, compression, deadline).await?;
-    pipeline.consume_traces(&key, Encoding::Protobuf, body, Transport::grpc, Instant::now() + hold).await
+    pipeline.consume_traces(&key, Encoding::Protobuf, body, Transport::Grpc, Instant::now() + hold).await
 }
 
 /// The one message of a unary call.

@@ -26,7 +26,7 @@ pub async fn export_traces(State(pipeline): State<Arc<Pipeline>>, request: Reque
         Ok(outcome) => http_success(answer_in, &outcome),
         Err(refusal) => {
             let reason = verdict(&refusal, pipeline.throttle_status).reason;
-            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::http, reason }).inc();
+            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::Http, reason }).inc();
             http_refusal(answer_in, &refusal, pipeline.throttle_status)
         }
     }
@@ -46,7 +46,7 @@ async fn export(
     let body = read(pipeline, headers, body, compression, deadline).await?;
     // The wait for a commit starts when the sender has sent everything.
     let deadline = Instant::now() + pipeline.hold;
-    pipeline.consume_traces(&key, encoding, body, Transport::http, deadline).await
+    pipeline.consume_traces(&key, encoding, body, Transport::Http, deadline).await
 }
 
 pub async fn wrong_method(headers: HeaderMap) -> Response {

@@ -186,7 +186,7 @@ fn answer(pipeline: &Pipeline, done: Result<impl Serialize, Failure>) -> Respons
         Ok(body) => (StatusCode::OK, axum::Json(body)).into_response(),
         Err(Failure::Refused(refusal)) => {
             let reason = verdict(&refusal, pipeline.throttle_status).reason;
-            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::native, reason }).inc();
+            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::Native, reason }).inc();
             json_refusal(&refusal)
         }
         Err(failure) => {
