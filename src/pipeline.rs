@@ -12,8 +12,9 @@ use crate::auth::{AuthError, Authenticator};
 use crate::mapping::map_traces;
 use crate::model::batch::{Batch, Native, NativeOutcome, Rejections};
 use crate::model::key::{ApiKey, Scope};
+use crate::model::step::Step;
 use crate::otlp::{self, DecodeLimits};
-use crate::queue::{Answer, Budget, Job, Queue, Reservation, WriteError};
+use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
 use crate::quota::{OverQuota, Quotas};
 use crate::telemetry::{ByTransport, Counters, Transport};
 use crate::view::Reader;
@@ -129,7 +130,7 @@ impl Pipeline {
         &self,
         key: &ApiKey,
         native: Native,
-        steps: Vec<crate::model::step::Step>,
+        steps: Vec<Step>,
         bytes: u64,
         deadline: Instant,
     ) -> Result<Outcome, Refusal> {
@@ -161,9 +162,8 @@ impl Pipeline {
         self.queue.offer(job).map_err(|_| Refusal::Stopping)?;
         match tokio::time::timeout_at(deadline.into(), answer).await {
             Ok(Ok(Ok(answer))) => Ok(answer),
-            Ok(Ok(Err(WriteError::Stopping))) => Err(Refusal::Stopping),
             // Not in time, or the writer went away with the job: the sender must try again, copies are harmless.
-            Ok(Ok(Err(WriteError::Unavailable))) | Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
+            Ok(Ok(Err(Overdue))) | Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
         }
     }
 

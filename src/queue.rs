@@ -77,7 +77,7 @@ pub struct Job {
     pub bytes: u64,
     /// After this nobody waits any more: the sender was told to try again.
     pub deadline: Instant,
-    pub reply: oneshot::Sender<Result<Answer, WriteError>>,
+    pub reply: oneshot::Sender<Result<Answer, Overdue>>,
     pub reservation: Reservation,
 }
 
@@ -88,14 +88,9 @@ pub struct Answer {
     pub rejections: Rejections,
 }
 
-/// Why a request was not stored.
+/// The store did not take a request in time: its sender must try again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum WriteError {
-    /// The store is away or slow: try again.
-    Unavailable,
-    /// The program is stopping.
-    Stopping,
-}
+pub struct Overdue;
 
 /// Jobs in order of arrival. Their bytes are bounded by the [`Budget`] that each holds a part of.
 #[derive(Default)]

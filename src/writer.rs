@@ -8,7 +8,7 @@ use chrono::Utc;
 
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Rejection, Written};
-use crate::queue::{Answer, Job, Queue, WriteError};
+use crate::queue::{Answer, Job, Overdue, Queue};
 use crate::store::{Store, StoreError, StoreWriter};
 use crate::telemetry::Counters;
 
@@ -41,8 +41,7 @@ impl Writer {
     }
 
     /// Tries the same jobs again while the store is away and somebody still waits for them.
-    async fn commit(&self, connection: &mut Option<Box<dyn StoreWriter>>, jobs: Vec<Job>) {
-        let mut jobs = jobs;
+    async fn commit(&self, connection: &mut Option<Box<dyn StoreWriter>>, mut jobs: Vec<Job>) {
         let mut pause = BACKOFF_FIRST;
         loop {
             jobs = refuse_overdue(jobs, Instant::now());
@@ -149,7 +148,7 @@ fn add(sum: &mut Written, part: Written) {
 fn refuse_overdue(jobs: Vec<Job>, now: Instant) -> Vec<Job> {
     let (waiting, overdue): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| now < job.deadline);
     for job in overdue {
-        let _ = job.reply.send(Err(WriteError::Unavailable));
+        let _ = job.reply.send(Err(Overdue));
     }
     waiting
 }

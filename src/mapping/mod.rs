@@ -40,9 +40,6 @@ mod origin;
 mod step;
 mod merge;
 
-/// Version of the rules: raises when a release maps the same span differently.
-pub const MAPPING_VERSION: i32 = 1;
-
 /// How the spans of one instrumentation or convention are read.
 struct Dialect {
     /// Whether any of its keys is there: a span may speak several dialects at once, or none.

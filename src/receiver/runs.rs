@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::auth::credentials::key_in;
 use crate::model::batch::{Native, NativeOutcome};
 use crate::model::key::{ApiKey, Scope};
+use crate::model::step::Step;
 use crate::native::{self, BatchForm, Fault, Unreadable};
 use crate::pipeline::{Outcome, Pipeline, Refusal};
 use crate::receiver::body::{compression_of, read};
@@ -120,7 +121,7 @@ async fn store(
     incoming: &Incoming,
     native: Native,
     run_id: Uuid,
-    steps: Vec<crate::model::step::Step>,
+    steps: Vec<Step>,
 ) -> Result<Box<RawValue>, Failure> {
     let deadline = Instant::now() + pipeline.hold;
     let is_append = matches!(native, Native::Append { .. });
