@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use crate::mapping::normal_form::{self, Named};
 use crate::mapping::precedence::{self, Family};
 use crate::mapping::usable;
-use crate::model::span::{self, Origin, Span};
+use crate::model::span::{self, Event, Origin, Span};
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;
 
@@ -42,6 +42,11 @@ impl<'a> Sent<'a> {
     /// The string under `key`, if it says something.
     pub(super) fn text(&self, key: &str) -> Option<&'a str> {
         self.get(key).and_then(AnyValue::as_str).filter(|text| usable::is_usable_text(text))
+    }
+
+    /// What happened in the span, in order.
+    pub(super) fn events(&self) -> &'a [Event] {
+        &self.span.events
     }
 
     pub(super) fn has(&self, key: &str) -> bool {

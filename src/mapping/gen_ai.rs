@@ -62,7 +62,7 @@ const FIRST_CHUNK_S: [&str; 3] = [
 ];
 
 pub(super) fn speaks(sent: &Sent<'_>) -> bool {
-    sent.has_under("gen_ai.") || sent.span.events.iter().any(|event| event.name.starts_with("gen_ai."))
+    sent.has_under("gen_ai.") || sent.events().iter().any(|event| event.name.starts_with("gen_ai."))
 }
 
 pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
@@ -167,7 +167,7 @@ fn contents<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
     draft.offer_attribute(Output, Family::Memory, sent, "gen_ai.memory.records");
 
     // Some senders split one exchange into an event for the input and one for the output.
-    for event in sent.span.events.iter().filter(|event| event.name == DETAILS_EVENT) {
+    for event in sent.events().iter().filter(|event| event.name == DETAILS_EVENT) {
         draft.offer_content(Input, Family::OperationDetails, || {
             let Content { text, .. } = messages_with_instructions(&event.attributes)?;
             Some(Content { source: "gen_ai.client.inference.operation.details/gen_ai.input.messages", text })
@@ -225,7 +225,7 @@ fn prepend(parts: &Value, messages: &str) -> Option<String> {
 
 /// Events that judge the step's output, shown with it.
 fn evaluations(sent: &Sent<'_>, draft: &mut Draft<'_>) {
-    let results: Vec<Value> = (sent.span.events.iter())
+    let results: Vec<Value> = (sent.events().iter())
         .filter(|event| event.name == EVALUATION_EVENT)
         .map(|event| {
             let pairs = event.attributes.iter().map(|(key, value)| (key.clone(), value.to_plain_json()));

@@ -29,12 +29,12 @@ pub(super) fn speaks(sent: &Sent<'_>) -> bool {
     keys.iter().any(|key| sent.has(key))
         || sent.has("gen_ai.prompt")
         || sent.has("gen_ai.completion")
-        || sent.span.events.iter().any(|event| event.name.starts_with("gen_ai."))
+        || sent.events().iter().any(|event| event.name.starts_with("gen_ai."))
 }
 
 pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
     let has_model = sent.has("gen_ai.request.model") || sent.has("gen_ai.response.model");
-    if has_model && (sent.has("gen_ai.prompt") || sent.span.events.iter().any(|event| event.name == CHOICE)) {
+    if has_model && (sent.has("gen_ai.prompt") || sent.events().iter().any(|event| event.name == CHOICE)) {
         choice.offer(kind::MODEL_KEYS, StepType::ModelCall, "gen_ai.request.model");
     }
 }
@@ -46,7 +46,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, _kind: &StepType, draft: &mut Draft<'a
     }
     draft.offer_attribute(Side::Input, Family::GenAiPrompt, sent, "gen_ai.prompt");
     draft.offer_attribute(Side::Output, Family::GenAiPrompt, sent, "gen_ai.completion");
-    let events = &sent.span.events;
+    let events = sent.events();
     if events.is_empty() {
         return;
     }

@@ -52,12 +52,12 @@ struct Dialect {
 
 macro_rules! dialects {
     ($($module:ident),* $(,)?) => {
-        [$(Dialect { speaks: $module::speaks, kind: $module::kind, fields: $module::fields }),*]
+        &[$(Dialect { speaks: $module::speaks, kind: $module::kind, fields: $module::fields }),*]
     };
 }
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
-const DIALECTS: [Dialect; 6] = dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, generic];
+const DIALECTS: &[Dialect] = dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, generic,];
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.

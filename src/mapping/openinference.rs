@@ -100,7 +100,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
     contents(sent, kind, draft);
 
-    let first_token = sent.span.events.iter().find(|event| event.name == "First Token Stream Event");
+    let first_token = sent.events().iter().find(|event| event.name == "First Token Stream Event");
     let ms = first_token.and_then(|event| span_offset_ms(sent, event));
     draft.offer_time_to_first_token_ms("First Token Stream Event", ms);
 

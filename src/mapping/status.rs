@@ -104,7 +104,7 @@ struct Signs<'a> {
 
 impl<'a> Signs<'a> {
     fn read(sent: &Sent<'a>) -> Signs<'a> {
-        let exception = sent.span.events.iter().rev().find(|event| event.name == "exception");
+        let exception = sent.events().iter().rev().find(|event| event.name == "exception");
         Signs {
             message: sent.span.status.message.as_str(),
             error_type: sent.text("error.type"),
