@@ -16,6 +16,7 @@ mod tools;
 mod tree;
 mod twins;
 mod usage;
+mod wrappers;
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use crate::assembly::forest::Forest;
 use crate::assembly::roles::Roles;
 use crate::messages::{self, OutputText};
 use crate::model::run::ShownStep;
-use crate::model::step::{Step, StepType};
+use crate::model::step::{Step, StepType, Wrapped};
 
 pub(super) struct Texts<'a> {
     pub steps: &'a [ShownStep],
@@ -56,7 +56,10 @@ impl Texts<'_> {
     /// The first top that is asked something; documents that are embedded before are no question.
     fn first_top(&self) -> Option<usize> {
         use StepType::{Agent, ModelCall, Workflow};
-        let asked = |top: &&usize| matches!(self.step(**top).kind, Agent | Workflow | ModelCall);
+        let asked = |top: &&usize| {
+            let step = self.step(**top);
+            matches!(step.kind, Agent | Workflow | ModelCall) && step.facts.wraps != Some(Wrapped::Embedding)
+        };
         self.roles.tops.iter().find(asked).or(self.roles.tops.first()).copied()
     }
 

@@ -9,7 +9,7 @@ use crate::mapping::normal_form::{self, Named};
 use crate::mapping::precedence::{self, Family};
 use crate::mapping::usable;
 use crate::model::span::{self, Event, Origin, Span};
-use crate::model::step::StepType;
+use crate::model::step::{StepType, Wrapped};
 use crate::model::value::AnyValue;
 
 /// What a dialect reads: one span and its producer.
@@ -190,6 +190,7 @@ pub(super) struct Draft<'a> {
     pub streaming: Option<bool>,
     pub tags: Vec<String>,
     pub run_metadata: Map<String, Value>,
+    pub wraps: Option<Wrapped>,
     /// The key by which a dialect says that the step failed, whatever the status of its span.
     pub failed: Option<&'static str>,
     /// Cache tokens are not part of the input count; known from the shape that reported them.
@@ -210,6 +211,7 @@ impl<'a> Draft<'a> {
             streaming: None,
             tags: Vec::new(),
             run_metadata: Map::new(),
+            wraps: None,
             failed: None,
             cache_is_outside: false,
             more: Map::new(),
@@ -331,6 +333,22 @@ impl<'a> Draft<'a> {
             && let Some(ms) = ms.filter(|ms| *ms >= 0.0)
         {
             self.time_to_first_token_ms = Some((ms, key));
+        }
+    }
+
+    /// Offers the tags in a list, in the JSON text of one, or a single one.
+    pub(super) fn offer_tags(&mut self, value: Option<&AnyValue>) {
+        match value {
+            Some(AnyValue::Array(tags)) => {
+                self.tags.extend(tags.iter().filter_map(usable::scalar_text).map(Cow::into_owned));
+            }
+            Some(AnyValue::Str(text)) if usable::is_usable_text(text) => {
+                match serde_json::from_str::<Vec<String>>(text) {
+                    Ok(tags) => self.tags.extend(tags),
+                    Err(_) => self.tags.push(text.clone()),
+                }
+            }
+            _ => {}
         }
     }
 

@@ -94,7 +94,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         }
     }
     cost(sent, draft);
-    tags(sent, draft);
+    draft.offer_tags(sent.get("tag.tags"));
     if let Some(metadata) = sent.text("metadata") {
         langchain::read_metadata(metadata, draft);
     }
@@ -125,19 +125,6 @@ fn cost(sent: &Sent<'_>, draft: &mut Draft<'_>) {
         if let (Some(prompt), Some(completion)) = (part("llm.cost.prompt"), part("llm.cost.completion")) {
             draft.cost = Some((prompt + completion, "llm.cost.prompt"));
         }
-    }
-}
-
-fn tags(sent: &Sent<'_>, draft: &mut Draft<'_>) {
-    match sent.get("tag.tags") {
-        Some(AnyValue::Array(tags)) => {
-            draft.tags.extend(tags.iter().filter_map(usable::scalar_text).map(Cow::into_owned))
-        }
-        Some(AnyValue::Str(text)) if usable::is_usable_text(text) => match serde_json::from_str::<Vec<String>>(text) {
-            Ok(tags) => draft.tags.extend(tags),
-            Err(_) => draft.tags.push(text.clone()),
-        },
-        _ => {}
     }
 }
 

@@ -112,6 +112,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         sources.note("type", key);
     }
     let usage = tokens::usage(&draft);
+    let wraps = draft.wraps.filter(|_| kind == StepType::Workflow);
     let mut label = |text: Text, field| label(&mut draft, text, field, sources);
     let name = label(Text::Name, "name").unwrap_or_else(|| fallback_name(span, &kind));
     let model = label(Text::Model, "model");
@@ -124,6 +125,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         setup,
         remote_parent: has_remote_parent(span),
         run_root: false,
+        wraps,
         exception: outcome.exception,
         error_may_be_childs: outcome.error_may_be_childs,
         timeout_reason: outcome.timeout_reason,
