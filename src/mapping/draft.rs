@@ -53,6 +53,14 @@ impl<'a> Sent<'a> {
         self.get(key).is_some_and(usable::is_usable)
     }
 
+    /// The attributes whose keys are `base`, a point, and something: that something and the value.
+    pub(super) fn under(&self, base: &'static str) -> impl Iterator<Item = (&'a str, &'a AnyValue)> + use<'a> {
+        let attributes = &self.span.attributes;
+        let first = attributes.partition_point(|(key, _)| key.as_str() <= base);
+        let rest = attributes[first..].iter().take_while(move |(key, _)| key.starts_with(base));
+        rest.filter_map(move |(key, value)| Some((key[base.len()..].strip_prefix('.')?, value)))
+    }
+
     /// Whether any attribute's key starts with `prefix`.
     pub(super) fn has_under(&self, prefix: &str) -> bool {
         let attributes = &self.span.attributes;
@@ -115,6 +123,9 @@ pub(super) enum Text {
     SessionId,
     UserId,
     RunName,
+    /// What the sender calls the input and the output of the whole run.
+    RunInput,
+    RunOutput,
     ResponseId,
     ToolCallId,
     FinishReason,
@@ -192,6 +203,8 @@ pub(super) struct Draft<'a> {
     pub run_metadata: Map<String, Value>,
     /// The key by which a dialect says that the step failed, whatever the status of its span.
     pub failed: Option<&'static str>,
+    /// The sender marked this step as the one that speaks for the run.
+    pub run_root: bool,
     /// Cache tokens are not part of the input count; known from the shape that reported them.
     pub cache_is_outside: bool,
     pub more: Map<String, Value>,
@@ -211,6 +224,7 @@ impl<'a> Draft<'a> {
             tags: Vec::new(),
             run_metadata: Map::new(),
             failed: None,
+            run_root: false,
             cache_is_outside: false,
             more: Map::new(),
             warnings: Vec::new(),
@@ -319,8 +333,10 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn offer_cost(&mut self, key: &'static str, value: Option<&AnyValue>) {
-        if self.cost.is_none()
+        // 0 is what senders write who have no price: it gives way to one.
+        if self.cost.is_none_or(|(known, _)| known == 0.0)
             && let Some(usd) = value.and_then(usable::number).filter(|usd| *usd >= 0.0)
+            && (usd > 0.0 || self.cost.is_none())
         {
             self.cost = Some((usd, key));
         }

@@ -33,6 +33,7 @@ mod gen_ai_legacy;
 mod gen_ai;
 mod openinference;
 mod anthropic_sdk;
+mod langfuse;
 mod generic;
 mod status;
 mod content_hash;
@@ -57,7 +58,8 @@ macro_rules! dialects {
 }
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
-const DIALECTS: &[Dialect] = dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, generic,];
+const DIALECTS: &[Dialect] =
+    dialects![langfuse, openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, generic,];
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.

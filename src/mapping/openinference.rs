@@ -10,7 +10,6 @@ use crate::mapping::content_json;
 use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::gen_ai_legacy::span_offset_ms;
 use crate::mapping::indexed;
-use crate::mapping::langchain;
 use crate::mapping::precedence::{Family, field, identity, kind};
 use crate::mapping::usable;
 use crate::model::step::StepType;
@@ -95,9 +94,6 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
     cost(sent, draft);
     tags(sent, draft);
-    if let Some(metadata) = sent.text("metadata") {
-        langchain::read_metadata(metadata, draft);
-    }
     contents(sent, kind, draft);
 
     let first_token = sent.events().iter().find(|event| event.name == "First Token Stream Event");
@@ -129,16 +125,7 @@ fn cost(sent: &Sent<'_>, draft: &mut Draft<'_>) {
 }
 
 fn tags(sent: &Sent<'_>, draft: &mut Draft<'_>) {
-    match sent.get("tag.tags") {
-        Some(AnyValue::Array(tags)) => {
-            draft.tags.extend(tags.iter().filter_map(usable::scalar_text).map(Cow::into_owned))
-        }
-        Some(AnyValue::Str(text)) if usable::is_usable_text(text) => match serde_json::from_str::<Vec<String>>(text) {
-            Ok(tags) => draft.tags.extend(tags),
-            Err(_) => draft.tags.push(text.clone()),
-        },
-        _ => {}
-    }
+    draft.tags.extend(sent.get("tag.tags").map(usable::list_of_texts).unwrap_or_default());
 }
 
 /// What the request asked for, as JSON text.
