@@ -35,6 +35,7 @@ mod openinference;
 mod anthropic_sdk;
 mod langfuse;
 mod langsmith;
+mod mlflow;
 mod generic;
 mod status;
 mod content_hash;
@@ -60,7 +61,7 @@ macro_rules! dialects {
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
 const DIALECTS: &[Dialect] =
-    dialects![langfuse, openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langsmith, langchain, generic,];
+    dialects![langfuse, openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langsmith, mlflow, langchain, generic,];
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.
