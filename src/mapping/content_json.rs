@@ -85,7 +85,7 @@ fn loose<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Cow<'de, s
 pub(super) fn read_answer(draft: &mut Draft<'_>, key: &'static str, text: &str) {
     let wants_id = draft.wants(Text::ResponseId, field::CONTENT);
     let wants_model = draft.wants(Text::Model, field::CONTENT);
-    let wants_usage = !draft.has_counts();
+    let wants_usage = !draft.has_counts() || wants_details(draft, text);
     if !(wants_id || wants_model || wants_usage) || !text.starts_with('{') || text.len() > SEARCHED_BYTES_MAX {
         return;
     }
@@ -113,9 +113,15 @@ pub(super) fn read_answer(draft: &mut Draft<'_>, key: &'static str, text: &str) 
         ];
         let mut reports = reports.into_iter().flatten().filter_map(|raw| serde_json::from_str(raw.get()).ok());
         if let Some(report) = reports.find(Value::is_object) {
-            read_usage(draft, key, &report);
+            read_usage(draft, field::CONTENT, key, &report);
         }
     }
+}
+
+/// Flat keys often leave out what the provider told of the cache and of reasoning.
+fn wants_details(draft: &Draft<'_>, text: &str) -> bool {
+    (draft.count(Count::CacheRead).is_none() && text.contains("cache"))
+        || (draft.count(Count::Reasoning).is_none() && text.contains("reasoning_tokens"))
 }
 
 const REPORTED: [(Count, &[&str]); 6] = [
@@ -153,16 +159,20 @@ const REPORTED: [(Count, &[&str]); 6] = [
     ),
 ];
 
-/// Usage in a provider's own words. Anthropic and Bedrock count the cache beside the input.
-fn read_usage(draft: &mut Draft<'_>, key: &'static str, report: &Value) {
+/// Usage in a provider's own words. Anthropic and Bedrock count the cache beside the input; where a flat key already
+/// told another input, it is that key's matter.
+pub(super) fn read_usage(draft: &mut Draft<'_>, rank: u8, key: &'static str, report: &Value) {
     for (count, pointers) in REPORTED {
         let found = pointers.iter().find_map(|pointer| report.pointer(pointer)?.as_i64());
         if let Some(n) = found.filter(|n| *n >= 0) {
-            draft.offer_count(count, field::CONTENT, key, n);
+            let is_input = count == Count::Input;
+            draft.offer_count(count, rank, key, n);
+            if is_input && draft.count(Count::Input) == Some(n) {
+                let beside = ["cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens"];
+                draft.cache_is_outside |= beside.iter().any(|name| report.get(name).is_some());
+            }
         }
     }
-    let beside = ["cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens"];
-    draft.cache_is_outside |= beside.iter().any(|name| report.get(name).is_some());
 }
 
 /// The call that a serialised tool message answers.

@@ -35,6 +35,9 @@ mod openinference;
 mod anthropic_sdk;
 mod ai_sdk;
 mod ai_sdk_7;
+mod langfuse;
+mod langsmith;
+mod mlflow;
 mod generic;
 mod status;
 mod content_hash;
@@ -53,14 +56,25 @@ struct Dialect {
 }
 
 macro_rules! dialects {
-    ($($module:ident),* $(,)?) => {
+    ($($module:ident;)*) => {
         &[$(Dialect { speaks: $module::speaks, kind: $module::kind, fields: $module::fields }),*]
     };
 }
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
-const DIALECTS: &[Dialect] =
-    dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, ai_sdk, ai_sdk_7, langchain, generic,];
+const DIALECTS: &[Dialect] = dialects! {
+    langfuse;
+    openinference;
+    gen_ai;
+    gen_ai_legacy;
+    anthropic_sdk;
+    ai_sdk;
+    ai_sdk_7;
+    langsmith;
+    mlflow;
+    langchain;
+    generic;
+};
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.

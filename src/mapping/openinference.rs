@@ -10,7 +10,6 @@ use crate::mapping::content_json;
 use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::gen_ai_legacy::span_offset_ms;
 use crate::mapping::indexed;
-use crate::mapping::langchain;
 use crate::mapping::precedence::{Family, field, identity, kind};
 use crate::mapping::usable;
 use crate::model::step::StepType;
@@ -95,9 +94,6 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
     cost(sent, draft);
     draft.offer_tags(sent.get("tag.tags"));
-    if let Some(metadata) = sent.text("metadata") {
-        langchain::read_metadata(metadata, draft);
-    }
     contents(sent, kind, draft);
 
     let first_token = sent.events().iter().find(|event| event.name == "First Token Stream Event");

@@ -9,8 +9,9 @@ use uuid::Uuid;
 use crate::mapping::DIALECTS;
 use crate::mapping::content_hash::SpanHasher;
 use crate::mapping::detail::write::{Detail, Version, is_representable};
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Sources, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Offer, Sent, Side, Sources, Text};
 use crate::mapping::generic;
+use crate::mapping::langchain;
 use crate::mapping::normal_form;
 use crate::mapping::origin;
 use crate::mapping::precedence::{field, identity};
@@ -113,6 +114,10 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     }
     let usage = tokens::usage(&draft);
     let wraps = draft.wraps.filter(|_| kind == StepType::Workflow);
+    let whole = |offer: Option<Offer<'_>>| offer.map(|offer| usable::without_nul(&offer.value).into_owned());
+    let run_input = whole(draft.take(Text::RunInput));
+    let run_output = whole(draft.take(Text::RunOutput));
+    let run_root = draft.run_root;
     let mut label = |text: Text, field| label(&mut draft, text, field, sources);
     let name = label(Text::Name, "name").unwrap_or_else(|| fallback_name(span, &kind));
     let model = label(Text::Model, "model");
@@ -124,12 +129,14 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         genai: genai && kind != StepType::Unknown,
         setup,
         remote_parent: has_remote_parent(span),
-        run_root: false,
+        run_root,
         wraps,
         exception: outcome.exception,
         error_may_be_childs: outcome.error_may_be_childs,
         timeout_reason: outcome.timeout_reason,
         run_name: label(Text::RunName, "run_name"),
+        run_input,
+        run_output,
         session_id: label(Text::SessionId, "session_id"),
         user_id: label(Text::UserId, "user_id"),
         framework: label(Text::Framework, "framework"),
@@ -264,7 +271,8 @@ fn cost(draft: &Draft<'_>, usage: &Usage, provider: Option<&str>) -> Option<f64>
 
 fn tags(offered: &[String]) -> Vec<String> {
     let mut tags: Vec<String> = Vec::with_capacity(offered.len().min(TAGS_MAX));
-    for tag in offered.iter().filter(|tag| usable::is_usable_text(tag)) {
+    let own = |tag: &&String| usable::is_usable_text(tag) && !langchain::is_machinery_tag(tag);
+    for tag in offered.iter().filter(own) {
         let tag = shortened(tag);
         if tags.len() < TAGS_MAX && !tags.contains(&tag) {
             tags.push(tag);

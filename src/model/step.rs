@@ -228,6 +228,11 @@ pub struct Facts {
     pub timeout_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_name: Option<String>,
+    /// What the sender calls the input and the output of the whole run, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_input: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_output: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
