@@ -33,6 +33,10 @@ mod gen_ai_legacy;
 mod gen_ai;
 mod openinference;
 mod anthropic_sdk;
+mod familiar;
+mod unflatten;
+mod any_prefix;
+mod any_event;
 mod generic;
 mod status;
 mod content_hash;
@@ -57,7 +61,8 @@ macro_rules! dialects {
 }
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
-const DIALECTS: &[Dialect] = dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, generic,];
+const DIALECTS: &[Dialect] =
+    dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, any_prefix, any_event, generic,];
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.

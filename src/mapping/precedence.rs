@@ -29,6 +29,8 @@ pub(super) mod kind {
 
 /// Ranks of single values, most trusted first.
 pub(super) mod field {
+    /// Corrects what every other source is known to get wrong.
+    pub const CERTAIN: u8 = 1;
     pub const GEN_AI_RESPONSE: u8 = 20;
     pub const OPENINFERENCE_RESPONSE: u8 = 40;
     /// What a GenAI span says of itself where there is no request and response to tell apart.
@@ -43,6 +45,8 @@ pub(super) mod field {
     pub const SECONDARY: u8 = 100;
     /// Keys inside the sender's own metadata.
     pub const METADATA: u8 = 120;
+    /// Familiar words under a prefix that nobody listed; the ten ranks from here.
+    pub const ANY_PREFIX: u8 = 180;
     /// Found inside the JSON text of an input or output.
     pub const CONTENT: u8 = 200;
     pub const INVOCATION_PARAMETERS: u8 = 210;
@@ -56,6 +60,8 @@ pub(super) mod identity {
     pub const GEN_AI: u8 = 30;
     pub const END_USER: u8 = 32;
     pub const METADATA: u8 = 120;
+    /// Familiar words under a prefix that nobody listed; the ten ranks from here.
+    pub const ANY_PREFIX: u8 = 200;
     pub const RESOURCE: u8 = 230;
 }
 
@@ -63,6 +69,7 @@ pub(super) mod identity {
 pub(super) mod error_text {
     pub const MESSAGE: u8 = 40;
     pub const HTTP_STATUS: u8 = 60;
+    pub const ANY_PREFIX: u8 = 80;
 }
 
 /// A source of a step's input and, mirrored, of its output.
