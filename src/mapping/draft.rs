@@ -92,6 +92,11 @@ impl KindChoice {
         }
     }
 
+    /// How much the best offer so far is trusted.
+    pub(super) fn rank(&self) -> Option<u8> {
+        self.best.as_ref().map(|(rank, ..)| *rank)
+    }
+
     pub(super) fn is(&self, kind: &StepType) -> bool {
         self.best.as_ref().is_some_and(|(_, best, _)| best == kind)
     }

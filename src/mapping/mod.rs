@@ -38,6 +38,10 @@ mod ai_sdk_7;
 mod langfuse;
 mod langsmith;
 mod mlflow;
+mod familiar;
+mod unflatten;
+mod any_prefix;
+mod any_event;
 mod generic;
 mod status;
 mod content_hash;
@@ -73,6 +77,8 @@ const DIALECTS: &[Dialect] = dialects! {
     langsmith;
     mlflow;
     langchain;
+    any_prefix;
+    any_event;
     generic;
 };
 

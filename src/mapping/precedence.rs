@@ -29,6 +29,8 @@ pub(super) mod kind {
 
 /// Ranks of single values, most trusted first.
 pub(super) mod field {
+    /// Corrects what every other source is known to get wrong.
+    pub const CERTAIN: u8 = 1;
     pub const LANGFUSE: u8 = 10;
     pub const GEN_AI_RESPONSE: u8 = 20;
     pub const OPENINFERENCE_RESPONSE: u8 = 40;
@@ -47,6 +49,8 @@ pub(super) mod field {
     pub const METADATA: u8 = 120;
     /// A bare word that only means something on a span which another key typed.
     pub const PLAIN: u8 = 150;
+    /// Familiar words under a prefix that nobody listed; the ten ranks from here.
+    pub const ANY_PREFIX: u8 = 180;
     /// Found inside the JSON text of an input or output.
     pub const CONTENT: u8 = 200;
     pub const INVOCATION_PARAMETERS: u8 = 210;
@@ -63,6 +67,8 @@ pub(super) mod identity {
     pub const LANGSMITH: u8 = 60;
     pub const MLFLOW: u8 = 110;
     pub const METADATA: u8 = 120;
+    /// Familiar words under a prefix that nobody listed; the ten ranks from here.
+    pub const ANY_PREFIX: u8 = 200;
     pub const RESOURCE: u8 = 230;
 }
 
@@ -72,6 +78,7 @@ pub(super) mod error_text {
     pub const STATUS_MESSAGE: u8 = 30;
     pub const MESSAGE: u8 = 40;
     pub const HTTP_STATUS: u8 = 60;
+    pub const ANY_PREFIX: u8 = 80;
 }
 
 /// A source of a step's input and, mirrored, of its output.

@@ -1,5 +1,6 @@
 //! One span to one step: asks every dialect that the span speaks, then fills the columns.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate};
@@ -198,21 +199,31 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
 }
 
 /// A text as its column holds it, and the attribute that it is word for word.
-struct Column {
+struct Column<'a> {
     text: Option<String>,
-    verbatim: Option<&'static str>,
+    verbatim: Option<&'a str>,
 }
 
-fn column(content: Option<Content<'_>>, field: &'static str, span: &Span, sources: &mut Sources) -> Column {
+fn column<'a>(content: Option<Content<'a>>, field: &'static str, span: &'a Span, sources: &mut Sources) -> Column<'a> {
     let Some(content) = content else { return Column { text: None, verbatim: None } };
     sources.note(field, content.source);
-    let sent = span::get(&span.attributes, content.source).and_then(AnyValue::as_str);
-    let is_verbatim = sent.is_some_and(|sent| sent == content.text) && !content.text.contains('\0');
-    let text = if is_verbatim { content.text.into_owned() } else { usable::without_nul(&content.text).into_owned() };
-    Column { text: Some(text), verbatim: is_verbatim.then_some(content.source) }
+    let verbatim = verbatim_key(span, &content).filter(|_| !content.text.contains('\0'));
+    let text =
+        if verbatim.is_some() { content.text.into_owned() } else { usable::without_nul(&content.text).into_owned() };
+    Column { text: Some(text), verbatim }
 }
 
-fn is_redacted(column: &Column) -> bool {
+/// The attribute that the text is, word for word: the one it was taken from, if it was taken as it stands.
+fn verbatim_key<'a>(span: &'a Span, content: &Content<'a>) -> Option<&'a str> {
+    if let Some(sent) = span::get(&span.attributes, content.source) {
+        return sent.as_str().filter(|sent| *sent == content.text).map(|_| content.source);
+    }
+    let Cow::Borrowed(text) = content.text else { return None };
+    let holds = |(_, value): &&(String, AnyValue)| value.as_str().is_some_and(|sent| std::ptr::eq(sent, text));
+    span.attributes.iter().find(holds).map(|(key, _)| key.as_str())
+}
+
+fn is_redacted(column: &Column<'_>) -> bool {
     column.text.as_deref().is_some_and(|text| {
         usable::is_redaction(text) || text.contains("\"__REDACTED__\"") || text.contains("\"<REDACTED>\"")
     })
