@@ -3,6 +3,7 @@
 mod dialects;
 mod laws;
 mod outcomes;
+mod pending;
 
 use chrono::{DateTime, Utc};
 
