@@ -48,6 +48,7 @@ mod content_hash;
 mod origin;
 mod step;
 mod merge;
+mod pending;
 
 /// How the spans of one instrumentation or convention are read.
 struct Dialect {
@@ -103,7 +104,7 @@ pub fn map_traces(
             added: &[],
             versions: &[],
         };
-        steps.extend(group.spans.iter().map(|span| step::step(span, &making, &mut hasher)));
+        steps.extend(group.spans.iter().map(|span| step::step(&pending::announced(span), &making, &mut hasher)));
         if known.insert(row.id) {
             origins.push(row);
         }

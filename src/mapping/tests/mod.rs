@@ -4,6 +4,7 @@ mod ai_sdk;
 mod dialects;
 mod laws;
 mod outcomes;
+mod pending;
 
 use chrono::{DateTime, Utc};
 
