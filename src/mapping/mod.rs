@@ -24,15 +24,21 @@ mod usable;
 mod normal_form;
 mod precedence;
 mod indexed;
+mod python_literal;
+mod tags;
 mod canonical;
 mod draft;
 mod tokens;
 mod content_json;
 mod langchain;
+mod association;
 mod gen_ai_legacy;
 mod gen_ai;
 mod openinference;
 mod anthropic_sdk;
+mod indexed_prompts;
+mod vector_db;
+mod openllmetry;
 mod generic;
 mod status;
 mod content_hash;
@@ -57,7 +63,16 @@ macro_rules! dialects {
 }
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
-const DIALECTS: &[Dialect] = dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, generic,];
+const DIALECTS: &[Dialect] = dialects![
+    openinference,
+    gen_ai,
+    gen_ai_legacy,
+    anthropic_sdk,
+    indexed_prompts,
+    openllmetry,
+    langchain,
+    generic,
+];
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.

@@ -2,6 +2,7 @@
 
 mod dialects;
 mod laws;
+mod openllmetry;
 mod outcomes;
 
 use chrono::{DateTime, Utc};
