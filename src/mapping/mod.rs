@@ -39,6 +39,7 @@ mod anthropic_sdk;
 mod indexed_prompts;
 mod vector_db;
 mod openllmetry;
+mod crewai;
 mod generic;
 mod status;
 mod content_hash;
@@ -70,6 +71,7 @@ const DIALECTS: &[Dialect] = dialects![
     anthropic_sdk,
     indexed_prompts,
     openllmetry,
+    crewai,
     langchain,
     generic,
 ];
