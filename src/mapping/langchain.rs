@@ -263,6 +263,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
+/// What LangChain writes about its own machinery.
 pub(super) fn is_machinery(key: &str) -> bool {
     ["langgraph_", "ls_", "lc_"].iter().any(|prefix| key.starts_with(prefix))
         || matches!(key, "checkpoint_ns" | "checkpoint_id" | "__pregel_task_id" | "run_id" | "run_attempt")

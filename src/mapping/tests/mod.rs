@@ -1,8 +1,10 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
 mod ai_sdk;
+mod crewai;
 mod dialects;
 mod laws;
+mod openllmetry;
 mod outcomes;
 mod pending;
 
