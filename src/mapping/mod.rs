@@ -17,6 +17,7 @@ use crate::model::id::ProjectId;
 use crate::model::span::{Origin, Span};
 use crate::model::step::{Step, StepType};
 use crate::otlp::SpanGroup;
+use crate::prices::Prices;
 
 pub mod detail;
 
@@ -37,6 +38,7 @@ mod generic;
 mod status;
 mod content_hash;
 mod origin;
+mod cost;
 mod step;
 mod merge;
 
@@ -60,11 +62,12 @@ macro_rules! dialects {
 const DIALECTS: &[Dialect] = dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, generic,];
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
-/// when the partition day is chosen.
+/// when the partition day is chosen. Calls are priced by `prices`.
 pub fn map_traces(
     project: ProjectId,
     groups: Vec<SpanGroup>,
     received_at: DateTime<Utc>,
+    prices: &Prices,
 ) -> (Vec<Step>, Vec<OriginRow>) {
     let mut steps = Vec::with_capacity(groups.iter().map(|group| group.spans.len()).sum());
     let mut origins = Vec::new();
@@ -79,6 +82,7 @@ pub fn map_traces(
             day_of_receipt: received_at.date_naive(),
             added: &[],
             versions: &[],
+            prices: Some(prices),
         };
         steps.extend(group.spans.iter().map(|span| step::step(span, &making, &mut hasher)));
         if known.insert(row.id) {
@@ -97,6 +101,7 @@ pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static 
         day_of_receipt: NaiveDate::default(),
         added: &[],
         versions: &[],
+        prices: None,
     };
     step::sources(span, &making)
 }
@@ -105,8 +110,8 @@ pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static 
 /// copies matters. Ended beats unended, then the later end, more attributes, the larger content hash. Attributes that
 /// only the other version has are added; the other version itself is kept in `metadata.otel.versions`, up to a bound.
 /// `origin_of` gives the stored body of an [`OriginRow`].
-pub fn merge(one: Step, other: Step, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
-    merge::merge(one, other, origin_of)
+pub fn merge(one: Step, other: Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
+    merge::merge(one, other, prices, origin_of)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ use vectoros::model::id::{ProjectId, RunKey};
 use vectoros::model::run::Assembled;
 use vectoros::model::step::{Status, Step, StepType};
 use vectoros::otlp::{DecodeLimits, TraceRequest, json, protobuf};
+use vectoros::prices::Prices;
 
 const LIMITS: DecodeLimits = DecodeLimits { spans_max: 100_000, span_items_max: 100_000, depth_max: 64 };
 
@@ -39,7 +40,7 @@ fn steps_of(requests: Vec<TraceRequest>) -> BTreeMap<Uuid, Vec<Step>> {
     let mut runs: BTreeMap<Uuid, BTreeMap<String, Step>> = BTreeMap::new();
     for request in requests {
         assert_eq!(request.rejections.count, 0, "{:?}", request.rejections);
-        let (steps, _) = map_traces(ProjectId(1), request.groups, DateTime::UNIX_EPOCH);
+        let (steps, _) = map_traces(ProjectId(1), request.groups, DateTime::UNIX_EPOCH, &Prices::none());
         for step in steps {
             runs.entry(step.run.run_id).or_default().insert(step.id.clone(), step);
         }
