@@ -162,15 +162,22 @@ pub(super) enum Count {
     CacheRead,
     CacheWrite,
     Reasoning,
+    /// The part of the written cache that lives for an hour: it has a price of its own.
+    CacheWrite1h,
+    InputAudio,
+    OutputAudio,
 }
 
-pub(super) const COUNTS: [(Count, &str); 6] = [
+pub(super) const COUNTS: [(Count, &str); 9] = [
     (Count::Input, "input_tokens"),
     (Count::Output, "output_tokens"),
     (Count::Total, "tokens"),
     (Count::CacheRead, "cache_read_tokens"),
     (Count::CacheWrite, "cache_write_tokens"),
     (Count::Reasoning, "reasoning_tokens"),
+    (Count::CacheWrite1h, "cache_write_1h_tokens"),
+    (Count::InputAudio, "input_audio_tokens"),
+    (Count::OutputAudio, "output_audio_tokens"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use crate::model::id::ProjectId;
 use crate::model::span::{Origin, Span};
 use crate::model::step::{Step, StepType};
 use crate::otlp::SpanGroup;
+use crate::prices::Prices;
 
 pub mod detail;
 
@@ -53,6 +54,7 @@ mod generic;
 mod status;
 mod content_hash;
 mod origin;
+mod cost;
 mod step;
 mod merge;
 mod pending;
@@ -94,11 +96,12 @@ const DIALECTS: &[Dialect] = dialects! {
 };
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
-/// when the partition day is chosen.
+/// when the partition day is chosen. Calls are priced by `prices`.
 pub fn map_traces(
     project: ProjectId,
     groups: Vec<SpanGroup>,
     received_at: DateTime<Utc>,
+    prices: &Prices,
 ) -> (Vec<Step>, Vec<OriginRow>) {
     let mut steps = Vec::with_capacity(groups.iter().map(|group| group.spans.len()).sum());
     let mut origins = Vec::new();
@@ -113,6 +116,7 @@ pub fn map_traces(
             day_of_receipt: received_at.date_naive(),
             added: &[],
             versions: &[],
+            prices: Some(prices),
         };
         steps.extend(group.spans.iter().map(|span| step::step(&pending::announced(span), &making, &mut hasher)));
         if known.insert(row.id) {
@@ -131,6 +135,7 @@ pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static 
         day_of_receipt: NaiveDate::default(),
         added: &[],
         versions: &[],
+        prices: None,
     };
     step::sources(span, &making)
 }
@@ -139,8 +144,8 @@ pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static 
 /// copies matters. Ended beats unended, then the later end, more attributes, the larger content hash. Attributes that
 /// only the other version has are added; the other version itself is kept in `metadata.otel.versions`, up to a bound.
 /// `origin_of` gives the stored body of an [`OriginRow`].
-pub fn merge(one: Step, other: Step, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
-    merge::merge(one, other, origin_of)
+pub fn merge(one: Step, other: Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
+    merge::merge(one, other, prices, origin_of)
 }
 
 #[cfg(test)]

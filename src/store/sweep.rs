@@ -11,6 +11,7 @@ use crate::assembly::{LifeCycle, Twin, asked_calls, original_of};
 use crate::model::id::RunKey;
 use crate::model::run::{Assembled, Run};
 use crate::model::step::Status;
+use crate::prices::Prices;
 
 /// Steps held in memory at a time; a single run may have more.
 const STEPS_AT_ONCE_MAX: i64 = 10_000;
@@ -23,6 +24,7 @@ pub(super) async fn sweep(
     life: &LifeCycle,
     now: DateTime<Utc>,
     limit: u32,
+    prices: &Prices,
 ) -> sqlx::Result<u32> {
     let now = storable::time(now);
     let mut due = tables.lock_due_runs(now, limit).await?;
@@ -31,7 +33,7 @@ pub(super) async fn sweep(
     for mut runs in portions(due) {
         runs.sort_by_key(|run| run.key);
         let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
-        let mut steps = steps_by_run(tables, &days).await?;
+        let mut steps = steps_by_run(tables, &days, prices).await?;
         let mut updated = Vec::new();
         let mut bare = Vec::new();
         for old in &runs {

@@ -17,6 +17,7 @@ use crate::model::span::{Event, Origin, Span, Status};
 use crate::model::step::Step;
 use crate::model::value::AnyValue;
 use crate::otlp::SpanGroup;
+use crate::prices::Prices;
 
 pub(super) const START_NS: u64 = 1_750_000_000_000_000_000;
 
@@ -59,7 +60,7 @@ pub(super) fn event(name: &str, pairs: &[(&str, &str)]) -> Event {
 
 pub(super) fn map_from(span: Span, origin: Origin) -> (Step, OriginRow) {
     let groups = vec![SpanGroup { origin, spans: vec![span] }];
-    let (mut steps, mut origins) = map_traces(ProjectId(3), groups, received_at());
+    let (mut steps, mut origins) = map_traces(ProjectId(3), groups, received_at(), &Prices::none());
     (steps.remove(0), origins.remove(0))
 }
 

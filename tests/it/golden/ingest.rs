@@ -11,10 +11,11 @@ use vectoros::model::batch::Batch;
 use vectoros::model::id::ProjectId;
 use vectoros::model::query::RunFilter;
 use vectoros::otlp::{DecodeLimits, json, protobuf};
-use vectoros::store::{Store, Tuning};
+use vectoros::prices::Prices;
+use vectoros::store::{Store, Tuning, open};
 use vectoros::view::Reader;
 
-use super::fixture::{Fixture, Signal};
+use super::fixture::{Fixture, Request, Signal};
 use crate::database::Database;
 
 const LIMITS: DecodeLimits = DecodeLimits { spans_max: 100_000, span_items_max: 100_000, depth_max: 64 };
@@ -27,12 +28,14 @@ const LIFE: LifeCycle =
 /// first, then the copies of calls that the list leaves out.
 pub async fn shown(fixture: &Fixture) -> Vec<Value> {
     let database = Database::sqlite().await;
-    let store = database.store(Tuning::default()).await;
+    let prices = Arc::new(Prices::shipped());
+    let store = open(&database.url, Tuning::default(), prices.clone()).await.unwrap();
+    store.migrate().await.unwrap();
     let received_at = Utc::now();
     let project = store.project("golden", received_at).await.unwrap();
     let mut writer = store.writer().await.unwrap();
     for request in fixture.requests.iter().filter(|request| request.signal == Signal::Traces) {
-        let batch = decoded(project, &request.protobuf, &request.json, received_at);
+        let batch = decoded(project, request, received_at, &prices);
         writer.write(&[&batch], &LIFE, received_at).await.unwrap();
     }
     let later = received_at + TimeDelta::hours(1);
@@ -40,11 +43,11 @@ pub async fn shown(fixture: &Fixture) -> Vec<Value> {
     listed(store, project, later).await
 }
 
-fn decoded(project: ProjectId, protobuf: &[u8], json: &[u8], received_at: DateTime<Utc>) -> Batch {
-    let request = protobuf::decode_traces(protobuf, LIMITS).unwrap();
-    assert!(request == json::decode_traces(json, LIMITS).unwrap(), "protobuf and JSON say different things");
+fn decoded(project: ProjectId, sent: &Request, received_at: DateTime<Utc>, prices: &Prices) -> Batch {
+    let request = protobuf::decode_traces(&sent.protobuf, LIMITS).unwrap();
+    assert!(request == json::decode_traces(&sent.json, LIMITS).unwrap(), "protobuf and JSON say different things");
     assert_eq!(request.rejections.count, 0, "{:?}", request.rejections);
-    let (steps, origins) = map_traces(project, request.groups, received_at);
+    let (steps, origins) = map_traces(project, request.groups, received_at, prices);
     Batch { project, received_at, origins, steps, native: None }
 }
 
