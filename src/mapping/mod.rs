@@ -33,6 +33,10 @@ mod gen_ai_legacy;
 mod gen_ai;
 mod openinference;
 mod anthropic_sdk;
+mod event_list;
+mod pydantic_ai;
+mod logfire;
+mod openai_agents;
 mod ai_sdk;
 mod ai_sdk_7;
 mod generic;
@@ -59,8 +63,19 @@ macro_rules! dialects {
 }
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
-const DIALECTS: &[Dialect] =
-    dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, ai_sdk, ai_sdk_7, langchain, generic,];
+const DIALECTS: &[Dialect] = dialects![
+    openinference,
+    gen_ai,
+    gen_ai_legacy,
+    anthropic_sdk,
+    ai_sdk,
+    ai_sdk_7,
+    pydantic_ai,
+    logfire,
+    openai_agents,
+    langchain,
+    generic,
+];
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.

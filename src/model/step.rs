@@ -257,6 +257,9 @@ pub struct Facts {
     pub time_to_first_token_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streaming: Option<bool>,
+    /// This step only records the end of a stream that took so long: the call itself is another step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub stream_took_ms: Option<f64>,
     /// Further findings by name, shown in the step's metadata as they stand (`cancelled`, `control_flow`, `truncated`,
     /// `redacted`, `clock_skew`, `mapping_warnings`, …).
     #[serde(skip_serializing_if = "Map::is_empty")]

@@ -3,7 +3,9 @@
 mod ai_sdk;
 mod dialects;
 mod laws;
+mod logfire;
 mod outcomes;
+mod pydantic_ai;
 
 use chrono::{DateTime, Utc};
 
