@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::assembly::forest::Forest;
+use crate::assembly::streams;
 use crate::messages;
 use crate::model::run::ShownStep;
 use crate::model::step::{Facts, Status, Step, StepType};
@@ -25,6 +26,9 @@ impl Copies {
     /// comparable ids are weighed with their usage, in [`crate::assembly::usage`].
     pub fn find(steps: &[ShownStep], forest: &Forest) -> Copies {
         let mut found = Copies { copy_of: vec![None; steps.len()], copies: HashMap::new() };
+        for (record, call) in streams::records(steps) {
+            found.add(record, call);
+        }
         found.by_response_id(steps, forest);
         found.without_content(steps, forest);
         found.nested_tools(steps, forest);

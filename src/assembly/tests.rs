@@ -5,6 +5,7 @@ mod builder;
 mod laws;
 mod life;
 mod spans;
+mod streams;
 mod tools;
 mod twins;
 mod usage;

@@ -174,6 +174,28 @@ fn wants_details(draft: &Draft<'_>, text: &str) -> bool {
         || (draft.count(Count::Reasoning).is_none() && text.contains("reasoning_tokens"))
 }
 
+/// Offers what a provider reported, in its own words, beside counts that an instrumentation made of it. Where the cache
+/// stands beside the input, the report knows better what the whole input was.
+pub(super) fn read_usage_report(draft: &mut Draft<'_>, key: &'static str, report: &Value) {
+    /// Before the counts of any instrumentation.
+    const CORRECTED: u8 = 5;
+    let number = |names: &[&str]| names.iter().find_map(|name| report.get(name)?.as_i64()).filter(|n| *n >= 0);
+    let read = number(&["cache_read_input_tokens", "cacheReadInputTokens"]);
+    let write = number(&["cache_creation_input_tokens", "cacheWriteInputTokens"]);
+    let cached = read.unwrap_or(0).saturating_add(write.unwrap_or(0));
+    if cached > 0
+        && let Some(input) = number(&["input_tokens", "inputTokens"])
+    {
+        draft.offer_count(Count::Input, CORRECTED, key, input.saturating_add(cached));
+    }
+    for (count, pointers) in REPORTED.iter().filter(|(count, _)| cached == 0 || *count != Count::Total) {
+        let found = pointers.iter().find_map(|pointer| report.pointer(pointer)?.as_i64());
+        if let Some(n) = found.filter(|n| *n >= 0) {
+            draft.offer_count(*count, field::CONTENT, key, n);
+        }
+    }
+}
+
 const REPORTED: [(Count, &[&str]); 6] = [
     (Count::Input, &["/prompt_tokens", "/input_tokens", "/promptTokenCount", "/prompt_token_count", "/inputTokens"]),
     (
@@ -188,6 +210,7 @@ const REPORTED: [(Count, &[&str]); 6] = [
             "/input_tokens_details/cached_tokens",
             "/input_token_details/cache_read",
             "/cache_read_input_tokens",
+            "/cached_input_tokens",
             "/cachedContentTokenCount",
             "/cached_content_token_count",
             "/cacheReadInputTokens",
@@ -201,6 +224,8 @@ const REPORTED: [(Count, &[&str]); 6] = [
             "/input_token_details/cache_creation",
             "/cacheWriteInputTokens",
             "/cache_creation_tokens",
+            "/input_tokens_details/cache_write_tokens",
+            "/cache_write_input_tokens",
         ],
     ),
     (

@@ -44,6 +44,15 @@ impl<'a> Sent<'a> {
         self.get(key).and_then(AnyValue::as_str).filter(|text| usable::is_usable_text(text))
     }
 
+    /// The value under `key` as JSON: structure as it is, text that begins like structure opened.
+    pub(super) fn json(&self, key: &str) -> Option<Value> {
+        match self.get(key)? {
+            AnyValue::Str(text) if text.trim_start().starts_with(['{', '[', '"']) => serde_json::from_str(text).ok(),
+            value @ (AnyValue::Array(_) | AnyValue::Kvlist(_)) => Some(value.to_plain_json()),
+            _ => None,
+        }
+    }
+
     /// What happened in the span, in order.
     pub(super) fn events(&self) -> &'a [Event] {
         &self.span.events
@@ -211,6 +220,8 @@ pub(super) struct Draft<'a> {
     pub cost: Option<(f64, &'static str)>,
     pub time_to_first_token_ms: Option<(f64, &'static str)>,
     pub streaming: Option<bool>,
+    /// The span only records how a stream ended that took this long, after the span of its call.
+    pub stream_took_ms: Option<f64>,
     pub tags: Vec<String>,
     pub run_metadata: Map<String, Value>,
     pub wraps: Option<Wrapped>,
@@ -218,6 +229,8 @@ pub(super) struct Draft<'a> {
     pub failed: Option<&'static str>,
     /// The sender marked this step as the one that speaks for the run.
     pub run_root: bool,
+    /// The step was put off, to be done or allowed elsewhere: no failure, whatever was raised.
+    pub deferred: bool,
     /// Cache tokens are not part of the input count; known from the shape that reported them.
     pub cache_is_outside: bool,
     pub more: Map<String, Value>,
@@ -234,11 +247,13 @@ impl<'a> Draft<'a> {
             cost: None,
             time_to_first_token_ms: None,
             streaming: None,
+            stream_took_ms: None,
             tags: Vec::new(),
             run_metadata: Map::new(),
             wraps: None,
             failed: None,
             run_root: false,
+            deferred: false,
             cache_is_outside: false,
             more: Map::new(),
             warnings: Vec::new(),

@@ -62,6 +62,9 @@ pub(super) fn outcome(sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> Ou
         outcome.control_flow = Some(word);
         return outcome;
     }
+    if draft.deferred {
+        return outcome;
+    }
     let is_cancel = signs.is_cancel();
     outcome.exception = signs.exception.is_some() && !is_cancel;
     if !is_error && is_cancel {

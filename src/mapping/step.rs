@@ -95,6 +95,9 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     if outcome.cancelled {
         mark("cancelled", Value::Bool(true));
     }
+    if draft.deferred {
+        mark("deferred", Value::Bool(true));
+    }
     if span.dropped_attributes_count > 0 || span.dropped_events_count > 0 || span.dropped_links_count > 0 {
         mark("truncated", Value::Bool(true));
     }
@@ -152,6 +155,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         instance: origin::resource_text(making.origin, "service.instance.id").map(shortened),
         time_to_first_token_ms: draft.time_to_first_token_ms.map(|(ms, _)| ms),
         streaming: draft.streaming,
+        stream_took_ms: draft.stream_took_ms,
         ..Facts::default()
     };
 

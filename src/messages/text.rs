@@ -203,7 +203,7 @@ const INPUT_KEYS: [&str; 19] = [
     "value",
 ];
 
-const OUTPUT_KEYS: [&str; 15] = [
+const OUTPUT_KEYS: [&str; 16] = [
     "message",
     "messages",
     "output",
@@ -219,6 +219,7 @@ const OUTPUT_KEYS: [&str; 15] = [
     "replies",
     "blocks",
     "value",
+    "combined_chunk_content",
 ];
 
 fn of_object(object: &Map<String, Value>, level: usize, side: Side) -> Option<View> {

@@ -284,6 +284,8 @@ pub struct Facts {
     /// Where the step's cost comes from; `None` where it has none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cost_source: Option<CostSource>,
+    /// This step only records the end of a stream that took so long: the call itself is another step.
+    pub stream_took_ms: Option<f64>,
     /// Further findings by name, shown in the step's metadata as they stand (`cancelled`, `control_flow`, `truncated`,
     /// `redacted`, `clock_skew`, `mapping_warnings`, …).
     #[serde(skip_serializing_if = "Map::is_empty")]

@@ -7,6 +7,8 @@ mod laws;
 mod openllmetry;
 mod outcomes;
 mod pending;
+mod logfire;
+mod pydantic_ai;
 
 use chrono::{DateTime, Utc};
 
