@@ -36,6 +36,11 @@ mod anthropic_sdk;
 mod langfuse;
 mod langsmith;
 mod mlflow;
+mod strands;
+mod agent_framework;
+mod mcp;
+mod spring_ai;
+mod minor;
 mod generic;
 mod status;
 mod content_hash;
@@ -60,8 +65,22 @@ macro_rules! dialects {
 }
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
-const DIALECTS: &[Dialect] =
-    dialects![langfuse, openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langsmith, mlflow, langchain, generic,];
+const DIALECTS: &[Dialect] = dialects![
+    langfuse,
+    openinference,
+    gen_ai,
+    gen_ai_legacy,
+    anthropic_sdk,
+    langsmith,
+    mlflow,
+    strands,
+    agent_framework,
+    mcp,
+    spring_ai,
+    minor,
+    langchain,
+    generic,
+];
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.
