@@ -13,7 +13,6 @@ use crate::model::step::StepType;
 
 const METHOD: &str = "mcp.method.name";
 const CALL: &str = "tools/call";
-const IS_ERROR: &str = "mcp.tool.result.is_error";
 const ARGUMENTS: &str = "mcp.request.argument";
 
 pub(super) fn speaks(sent: &Sent<'_>) -> bool {
@@ -51,9 +50,6 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
 pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
     if let Some((_, method)) = method(sent) {
         draft.more.insert("mcp_method".to_owned(), Value::from(method));
-    }
-    if sent.get(IS_ERROR).and_then(usable::boolean) == Some(true) {
-        draft.failed = draft.failed.or(Some(IS_ERROR));
     }
     match kind {
         StepType::ToolCall => tool(sent, draft),

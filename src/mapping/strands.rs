@@ -19,9 +19,6 @@ const CYCLE_OUTPUT: &str = "gen_ai.choice/tool.result";
 /// Operations that hold agents and calls together.
 const WORKFLOWS: [&str; 3] = ["execute_event_loop_cycle", "invoke_swarm", "invoke_graph"];
 
-/// A tool's status in words.
-const STATUSES: [&str; 2] = ["gen_ai.tool.status", "tool.status"];
-
 pub(super) fn speaks(sent: &Sent<'_>) -> bool {
     sent.has(CYCLE) || sent.has(TOOLS) || sent.origin.scope_name == STRANDS_SCOPE || says_strands(sent)
 }
@@ -70,11 +67,6 @@ fn is_on_bedrock(model: &str) -> bool {
 
 /// The events of a tool hold its arguments and its result as messages.
 fn tool(sent: &Sent<'_>, draft: &mut Draft<'_>) {
-    for key in STATUSES {
-        if sent.text(key).is_some_and(|word| matches!(word, "error" | "failed")) {
-            draft.failed = draft.failed.or(Some(key));
-        }
-    }
     for event in sent.events().iter().filter(|event| event.name == DETAILS) {
         for (side, key, kind, member, source) in [
             (Side::Input, "gen_ai.input.messages", "tool_call", "arguments", "operation.details/tool_call*"),

@@ -1,7 +1,10 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
 mod dialects;
+mod langfuse;
+mod langsmith;
 mod laws;
+mod mlflow;
 mod outcomes;
 
 use chrono::{DateTime, Utc};
