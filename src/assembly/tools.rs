@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::assembly::copies::{Copies, short_name};
 use crate::assembly::requests::{Call, Request, requests};
-use crate::assembly::status::says_nothing;
+use crate::assembly::status::{ERROR_BYTES_MAX, cut, says_nothing};
 use crate::messages;
 use crate::model::id::hex;
 use crate::model::run::ShownStep;
@@ -43,9 +43,24 @@ pub(super) fn merge_copies(steps: &mut [ShownStep], copies: &Copies) {
                 outer.step.facts.timeout_reason = inner.facts.timeout_reason;
                 outer.step.facts.more.remove("error_source");
                 outer.step.facts.more.extend(inner_type.map(|source| ("error_source".to_owned(), source)));
-                outer.marks.insert("inner_error".to_owned(), Value::Bool(true));
+                if !says_more {
+                    outer.marks.insert("inner_error".to_owned(), Value::Bool(true));
+                }
+                take_words_of_result(&mut outer.step);
             }
         }
+    }
+}
+
+/// What the tool answered says more of its failure than a type.
+fn take_words_of_result(step: &mut Step) {
+    if step.status == Status::Error
+        && says_nothing(step)
+        && let Some(text) = step.output.as_deref().and_then(messages::output_text)
+        && !text.trim().is_empty()
+    {
+        step.error = Some(cut(&text, ERROR_BYTES_MAX).to_owned());
+        step.facts.more.remove("error_source");
     }
 }
 

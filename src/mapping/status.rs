@@ -167,16 +167,16 @@ impl<'a> Signs<'a> {
     }
 
     fn is_timeout(&self, text: &str, sent: &Sent<'_>) -> bool {
-        self.types().any(|kind| {
-            TIMEOUT_TYPES.contains(&kind) || TIMEOUT_TYPES.contains(&last_segment(kind))
-        }) || generic::http_status(sent).is_some_and(|(_, status)| status == 408.0 || status == 504.0)
+        self.types().any(|kind| TIMEOUT_TYPES.contains(&kind) || TIMEOUT_TYPES.contains(&last_segment(kind)))
+            || generic::http_status(sent).is_some_and(|(_, status)| status == 408.0 || status == 504.0)
             || TIMEOUT_STARTS.iter().any(|start| text.starts_with(start))
     }
 
     /// The first text that says something, without the stack trace that some senders append.
     fn text(&self, sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> String {
         let exception = self.exception.unwrap_or_default();
-        let told = [without_trace(self.message), without_trace(exception.1), draft.text(Text::Failure).unwrap_or_default()];
+        let told =
+            [without_trace(self.message), without_trace(exception.1), draft.text(Text::Failure).unwrap_or_default()];
         let says = |text: &&str| !text.trim().is_empty();
         if let Some(text) = told[..2].iter().copied().find(says) {
             return limited(text);

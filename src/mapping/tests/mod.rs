@@ -1,6 +1,7 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
 mod dialects;
+mod frameworks;
 mod langfuse;
 mod langsmith;
 mod laws;
