@@ -2,6 +2,12 @@
 
 mod ai_sdk;
 mod builder;
+mod example_1;
+mod example_12;
+mod example_14;
+mod example_4;
+mod example_5;
+mod example_9;
 mod laws;
 mod life;
 mod spans;

@@ -277,7 +277,11 @@ pub(super) fn tool_call_id(text: &str) -> Option<String> {
     }
     let message: Value = serde_json::from_str(text).ok()?;
     let places = ["/tool_call_id", "/data/tool_call_id", "/kwargs/tool_call_id", "/update/messages/0/tool_call_id"];
-    places.iter().find_map(|place| message.pointer(place)?.as_str()).filter(|id| !id.is_empty()).map(str::to_owned)
+    let found = |message: &Value| {
+        let id = places.iter().find_map(|place| message.pointer(place)?.as_str());
+        id.filter(|id| !id.is_empty()).map(str::to_owned)
+    };
+    found(&message).or_else(|| found(message.get("output")?))
 }
 
 /// The tool whose result this is: a serialised tool message, or an object that says `tool_name`.

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::mapping::normal_form::{self, Named};
-use crate::mapping::precedence::{self, Family};
+use crate::mapping::precedence::{self, Family, error_text};
 use crate::mapping::usable;
 use crate::model::span::{self, Event, Origin, Span};
 use crate::model::step::{StepType, Wrapped};
@@ -284,6 +284,11 @@ impl<'a> Draft<'a> {
 
     pub(super) fn text(&self, text: Text) -> Option<&str> {
         self.texts[text as usize].as_ref().map(|offer| &*offer.value)
+    }
+
+    /// Whether the step's own words for its failure are no words but the code of a protocol.
+    pub(super) fn has_failure_code(&self) -> bool {
+        self.texts[Text::Failure as usize].as_ref().is_some_and(|offer| offer.rank >= error_text::HTTP_STATUS)
     }
 
     pub(super) fn take(&mut self, text: Text) -> Option<Offer<'a>> {

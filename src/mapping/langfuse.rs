@@ -84,9 +84,6 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         draft.offer_attribute(Side::Output, Family::Langfuse, sent, "langfuse.observation.output");
     }
     draft.run_root |= BOUNDARY.iter().any(|key| sent.get(key).and_then(usable::boolean) == Some(true));
-    if sent.text(LEVEL).is_some_and(|level| level.eq_ignore_ascii_case("ERROR")) {
-        draft.failed = draft.failed.or(Some(LEVEL));
-    }
     const MESSAGE: &str = "langfuse.observation.status_message";
     draft.offer_texts(sent, &[(Text::Failure, error_text::STATUS_MESSAGE, MESSAGE)]);
     if let Some(usage) = object(sent, USAGE) {

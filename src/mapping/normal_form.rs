@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Frameworks that stand where a provider is expected. They never answered a model call.
-const FRAMEWORKS: [&str; 15] = [
+const FRAMEWORKS: [&str; 29] = [
     "langchain",
     "langgraph",
     "crewai",
@@ -19,6 +19,20 @@ const FRAMEWORKS: [&str; 15] = [
     "pydantic-ai",
     "litellm",
     "inmemoryvectorstore",
+    "spring_ai",
+    "spring-ai",
+    "semantic_kernel",
+    "microsoft.semantic_kernel",
+    "microsoft.agents.ai",
+    "microsoft.extensions.ai",
+    "microsoft.extensions.ai.agents",
+    "openai_agents",
+    "openai-agents",
+    "smolagents",
+    "dspy",
+    "langchain4j",
+    "pydantic_ai",
+    "mastra",
 ];
 
 /// Names of one provider, and the one that the GenAI semantic conventions give it.

@@ -92,6 +92,12 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     if let Some(word) = outcome.control_flow {
         mark("control_flow", Value::from(word));
     }
+    if outcome.deferred {
+        mark("deferred", Value::Bool(true));
+    }
+    if outcome.error_is_type {
+        mark("error_source", Value::from("type"));
+    }
     if outcome.cancelled {
         mark("cancelled", Value::Bool(true));
     }

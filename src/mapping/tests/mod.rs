@@ -3,8 +3,12 @@
 mod ai_sdk;
 mod crewai;
 mod dialects;
+mod frameworks;
+mod langfuse;
+mod langsmith;
 mod laws;
 mod openllmetry;
+mod mlflow;
 mod outcomes;
 mod pending;
 mod logfire;
