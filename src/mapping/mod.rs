@@ -40,6 +40,7 @@ mod indexed_prompts;
 mod vector_db;
 mod openllmetry;
 mod crewai;
+mod litellm;
 mod generic;
 mod status;
 mod content_hash;
@@ -72,6 +73,7 @@ const DIALECTS: &[Dialect] = dialects![
     indexed_prompts,
     openllmetry,
     crewai,
+    litellm,
     langchain,
     generic,
 ];

@@ -3,6 +3,7 @@
 mod crewai;
 mod dialects;
 mod laws;
+mod litellm;
 mod openllmetry;
 mod outcomes;
 
