@@ -41,6 +41,7 @@ mod vector_db;
 mod openllmetry;
 mod crewai;
 mod litellm;
+mod laminar;
 mod generic;
 mod status;
 mod content_hash;
@@ -74,6 +75,7 @@ const DIALECTS: &[Dialect] = dialects![
     openllmetry,
     crewai,
     litellm,
+    laminar,
     langchain,
     generic,
 ];

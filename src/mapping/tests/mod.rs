@@ -2,6 +2,7 @@
 
 mod crewai;
 mod dialects;
+mod laminar;
 mod laws;
 mod litellm;
 mod openllmetry;
