@@ -42,6 +42,7 @@ mod openllmetry;
 mod crewai;
 mod litellm;
 mod laminar;
+mod agentops;
 mod generic;
 mod status;
 mod content_hash;
@@ -76,6 +77,7 @@ const DIALECTS: &[Dialect] = dialects![
     crewai,
     litellm,
     laminar,
+    agentops,
     langchain,
     generic,
 ];
