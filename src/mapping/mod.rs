@@ -43,6 +43,7 @@ mod crewai;
 mod litellm;
 mod laminar;
 mod agentops;
+mod openlit;
 mod generic;
 mod status;
 mod content_hash;
@@ -78,6 +79,7 @@ const DIALECTS: &[Dialect] = dialects![
     litellm,
     laminar,
     agentops,
+    openlit,
     langchain,
     generic,
 ];

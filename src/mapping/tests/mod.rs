@@ -6,6 +6,7 @@ mod dialects;
 mod laminar;
 mod laws;
 mod litellm;
+mod openlit;
 mod openllmetry;
 mod outcomes;
 
