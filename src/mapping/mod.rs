@@ -44,6 +44,7 @@ mod litellm;
 mod laminar;
 mod agentops;
 mod openlit;
+mod braintrust;
 mod generic;
 mod status;
 mod content_hash;
@@ -80,6 +81,7 @@ const DIALECTS: &[Dialect] = dialects![
     laminar,
     agentops,
     openlit,
+    braintrust,
     langchain,
     generic,
 ];

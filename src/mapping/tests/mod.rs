@@ -1,6 +1,7 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
 mod agentops;
+mod braintrust;
 mod crewai;
 mod dialects;
 mod laminar;
