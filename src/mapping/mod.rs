@@ -45,6 +45,7 @@ mod laminar;
 mod agentops;
 mod openlit;
 mod braintrust;
+mod langwatch;
 mod generic;
 mod status;
 mod content_hash;
@@ -82,6 +83,7 @@ const DIALECTS: &[Dialect] = dialects![
     agentops,
     openlit,
     braintrust,
+    langwatch,
     langchain,
     generic,
 ];

@@ -5,6 +5,7 @@ mod braintrust;
 mod crewai;
 mod dialects;
 mod laminar;
+mod langwatch;
 mod laws;
 mod litellm;
 mod openlit;
