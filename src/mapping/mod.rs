@@ -46,6 +46,7 @@ mod agentops;
 mod openlit;
 mod braintrust;
 mod langwatch;
+mod haystack;
 mod generic;
 mod status;
 mod content_hash;
@@ -84,6 +85,7 @@ const DIALECTS: &[Dialect] = dialects![
     openlit,
     braintrust,
     langwatch,
+    haystack,
     langchain,
     generic,
 ];

@@ -4,6 +4,7 @@ mod agentops;
 mod braintrust;
 mod crewai;
 mod dialects;
+mod haystack;
 mod laminar;
 mod langwatch;
 mod laws;
