@@ -47,6 +47,7 @@ mod openlit;
 mod braintrust;
 mod langwatch;
 mod haystack;
+mod openinference_frameworks;
 mod generic;
 mod status;
 mod content_hash;
@@ -86,6 +87,7 @@ const DIALECTS: &[Dialect] = dialects![
     braintrust,
     langwatch,
     haystack,
+    openinference_frameworks,
     langchain,
     generic,
 ];

@@ -9,6 +9,7 @@ mod laminar;
 mod langwatch;
 mod laws;
 mod litellm;
+mod openinference_frameworks;
 mod openlit;
 mod openllmetry;
 mod outcomes;
