@@ -114,7 +114,7 @@ const MODELS: [(&str, &str); 12] = [
 ];
 
 /// Endings that frameworks add to the name of an agent or tool: the method that ran.
-const METHOD_SUFFIXES: [&str; 11] = [
+const METHOD_SUFFIXES: [&str; 14] = [
     ".run",
     ".arun",
     ".kickoff",
@@ -126,6 +126,9 @@ const METHOD_SUFFIXES: [&str; 11] = [
     ".on_messages",
     ".__call__",
     ".forward",
+    ".aforward",
+    ".acall",
+    ".kickoff_async",
 ];
 
 /// What a value of a provider attribute really names.

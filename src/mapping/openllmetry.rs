@@ -2,9 +2,11 @@
 //! messages of the GenAI conventions, older ones number them (`indexed_prompts`). Sources: the packages
 //! `opentelemetry-semantic-conventions-ai`, `traceloop-sdk` and `opentelemetry-instrumentation-*` of Traceloop.
 
+use serde_json::Value;
+
 use crate::mapping::association;
 use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
-use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::precedence::{Family, error_text, field, identity, kind};
 use crate::mapping::tags;
 use crate::mapping::usable;
 use crate::mapping::vector_db;
@@ -22,6 +24,12 @@ const TAGS: &str = "traceloop.association.properties.tags";
 
 const REQUEST_TYPES: [&str; 4] =
     ["llm.request.type", "traceloop.llm.request.type", "gen_ai.request.type", "litellm.request.type"];
+/// LlamaIndex: the tool that a step of an agent's workflow runs.
+const TOOL: &str = "tool.name";
+const TOOL_ARGUMENTS: &str = "tool.arguments";
+const ENTITY_OUTPUT: &str = "traceloop.entity.output";
+/// Longer outputs are not searched for the name and the error of a tool.
+const SEARCHED_BYTES_MAX: usize = 1 << 20;
 const HANDOFF: [&str; 2] = ["gen_ai.handoff.to_agent", "gen_ai.handoff.from_agent"];
 const STREAMING: [&str; 2] = ["gen_ai.is_streaming", "llm.is_streaming"];
 
@@ -87,13 +95,21 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
     if let Some(typed) = sent.text(KIND).and_then(entity_kind) {
         choice.offer(kind::VENDOR_KIND, typed, KIND);
     }
+    // A task or workflow may be anything: what the same span says of a call, tool or retrieval is more.
+    let is_vague = matches!(sent.text(KIND), Some("workflow" | "task"));
     if let Some(typed) = sent.text(OPERATION).and_then(operation) {
-        choice.offer(kind::OPERATION, typed, OPERATION);
+        choice.offer(if is_vague { kind::STRUCTURE } else { kind::OPERATION }, typed, OPERATION);
+    }
+    if is_vague && let Some(typed) = sent.text(OPERATION).and_then(exact_operation) {
+        choice.offer(kind::STRUCTURE, typed, OPERATION);
     }
     for key in REQUEST_TYPES {
         if let Some(typed) = sent.text(key).and_then(request_type) {
-            choice.offer(kind::METHOD, typed, key);
+            choice.offer(if is_vague { kind::STRUCTURE } else { kind::METHOD }, typed, key);
         }
+    }
+    if sent.has(TOOL) && sent.has(TOOL_ARGUMENTS) {
+        choice.offer(kind::STRUCTURE, StepType::ToolCall, TOOL);
     }
     if let Some(key) = HANDOFF.into_iter().find(|key| sent.has(key)) {
         choice.offer(kind::METHOD, StepType::Handoff, key);
@@ -128,6 +144,17 @@ fn operation(word: &str) -> Option<StepType> {
     })
 }
 
+/// Operations of the GenAI conventions that no framework writes onto a wrapper.
+fn exact_operation(word: &str) -> Option<StepType> {
+    Some(match word {
+        "chat" | "text_completion" | "generate_content" => StepType::ModelCall,
+        "embeddings" => StepType::Embedding,
+        "rerank" => StepType::Rerank,
+        "execute_tool" => StepType::ToolCall,
+        _ => return None,
+    })
+}
+
 /// What was asked of a model. LiteLLM has a twin with an `a` in front of each for its asynchronous calls.
 pub(super) fn request_type(word: &str) -> Option<StepType> {
     let lower = word.trim().to_ascii_lowercase();
@@ -155,8 +182,10 @@ pub(super) fn request_type(word: &str) -> Option<StepType> {
 pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
     draft.offer_texts(sent, &TEXTS);
     draft.offer_counts(sent, &COUNTS);
+    if *kind == StepType::ToolCall {
+        tool(sent, draft);
+    }
     if !kind.is_call() {
-        draft.offer_texts(sent, &[(Text::Name, field::SECONDARY, ENTITY)]);
         name(sent, draft);
     }
     if let Some(provider) = sent.text(PROVIDER_OF_LANGCHAIN) {
@@ -175,7 +204,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         association::read_rest(sent, ASSOCIATION, &KNOWN, draft);
     }
     draft.offer_attribute(Side::Input, Family::TraceloopEntity, sent, "traceloop.entity.input");
-    draft.offer_attribute(Side::Output, Family::TraceloopEntity, sent, "traceloop.entity.output");
+    draft.offer_attribute(Side::Output, Family::TraceloopEntity, sent, ENTITY_OUTPUT);
     draft.offer_attribute(Side::Input, Family::GenAiTask, sent, "gen_ai.task.input");
     draft.offer_attribute(Side::Output, Family::GenAiTask, sent, "gen_ai.task.output");
     draft.offer_attribute(Side::Input, Family::Mcp, sent, "mcp.request.argument");
@@ -183,13 +212,41 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     vector_db::fields(sent, kind, draft);
 }
 
-/// The name of a decorated function's span ends in what the function was declared as.
+/// The name of an entity or of its span, without the end that says what it was declared as.
 fn name<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
-    let name = sent.span.name.as_str();
-    let declared = [".workflow", ".task", ".agent", ".tool", ".handoff"];
-    if sent.has(KIND)
-        && let Some(bare) = declared.iter().find_map(|end| name.strip_suffix(end)).filter(|bare| !bare.is_empty())
-    {
-        draft.offer_text(Text::Name, field::GUESS, KIND, bare.into());
+    let bare = |name: &'a str| {
+        let declared = [".workflow", ".task", ".agent", ".tool", ".team", ".handoff"];
+        declared.iter().find_map(|end| name.strip_suffix(end)).filter(|bare| !bare.is_empty()).unwrap_or(name)
+    };
+    if let Some(name) = sent.text(ENTITY) {
+        draft.offer_text(Text::Name, field::SECONDARY, ENTITY, bare(name).into());
+    } else if sent.has(KIND) {
+        draft.offer_text(Text::Name, field::GUESS, KIND, bare(&sent.span.name).into());
+    }
+}
+
+/// What LlamaIndex says of a tool: its name where the span is called like a class, and an error only in the output.
+fn tool<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
+    draft.offer_texts(sent, &[(Text::Name, field::SECONDARY - 1, TOOL)]);
+    draft.offer_attribute(Side::Input, Family::ToolValues, sent, TOOL_ARGUMENTS);
+    let Some(output) = sent.text(ENTITY_OUTPUT).filter(|output| output.len() <= SEARCHED_BYTES_MAX) else { return };
+    if !output.starts_with('{') || !output.contains("\"tool_name\"") {
+        return;
+    }
+    let Ok(result) = serde_json::from_str::<Value>(output) else { return };
+    let inner = result.get("tool_output").unwrap_or(&result);
+    let text = |key: &str| result.get(key).or_else(|| inner.get(key)).and_then(Value::as_str);
+    if let Some(name) = text("tool_name") {
+        draft.offer_text(Text::Name, field::SECONDARY - 1, ENTITY_OUTPUT, name.to_owned().into());
+    }
+    if let Some(id) = text("tool_id") {
+        draft.offer_text(Text::ToolCallId, field::CONTENT, ENTITY_OUTPUT, id.to_owned().into());
+    }
+    if inner.get("is_error") == Some(&Value::Bool(true)) {
+        draft.failed = draft.failed.or(Some(ENTITY_OUTPUT));
+        let said = inner.pointer("/blocks/0/text").or_else(|| inner.get("content")).or_else(|| inner.get("raw_output"));
+        if let Some(said) = said.and_then(Value::as_str) {
+            draft.offer_text(Text::Failure, error_text::MESSAGE + 3, ENTITY_OUTPUT, said.to_owned().into());
+        }
     }
 }

@@ -72,6 +72,9 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
     draft.offer_attribute(Side::Input, Family::Retrieval, sent, "db.vector.query.content");
     draft.offer_attribute(Side::Input, Family::Retrieval, sent, "db.marqo.search.query");
+    if is_one(sent) {
+        draft.offer_attribute(Side::Input, Family::Retrieval, sent, "db.query.text");
+    }
     draft.offer_attribute(Side::Output, Family::Retrieval, sent, "db.vector.query.response.documents");
     draft.offer_content(Side::Output, Family::Retrieval, || {
         let found: Vec<Value> = (sent.events().iter())

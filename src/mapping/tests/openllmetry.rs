@@ -193,6 +193,59 @@ fn a_graph_node_named_like_its_agent_is_the_agent() {
 }
 
 #[test]
+fn a_task_may_be_a_call_a_tool_or_a_retrieval() {
+    for (key, word, kind) in [
+        ("gen_ai.operation.name", "vector_db_retrieve", StepType::Retrieval),
+        ("gen_ai.operation.name", "chat", StepType::ModelCall),
+        ("gen_ai.operation.name", "execute_tool", StepType::ToolCall),
+        ("gen_ai.operation.name", "invoke_agent", StepType::Workflow),
+        ("llm.request.type", "chat", StepType::ModelCall),
+        ("llm.request.type", "embedding", StepType::Embedding),
+    ] {
+        assert_eq!(map(span("x.task", &[("traceloop.span.kind", "task"), (key, word)])).kind, kind, "{word}");
+    }
+}
+
+#[test]
+fn tools_of_llama_index_are_named_and_fail_in_their_output() {
+    let step = map(span(
+        "call_tool.task",
+        &[
+            ("traceloop.span.kind", "task"),
+            ("traceloop.entity.name", "call_tool.task"),
+            ("traceloop.entity.input", r#"{"ev": {"tool_name": "get_weather"}}"#),
+            (
+                "traceloop.entity.output",
+                r#"{"tool_name": "get_weather", "tool_id": "call_1", "tool_output": {"blocks": [{"text": "no such city"}], "is_error": true}}"#,
+            ),
+            ("tool.name", "get_weather"),
+            ("tool.arguments", r#"{"city": "Paris"}"#),
+        ],
+    ));
+    assert_eq!((step.kind.clone(), step.name.as_str()), (StepType::ToolCall, "get_weather"));
+    assert_eq!(step.input.as_deref(), Some(r#"{"city": "Paris"}"#));
+    assert_eq!((step.status, step.error.as_deref()), (Status::Error, Some("no such city")));
+    assert_eq!(step.facts.tool_call_id.as_deref(), Some("call_1"));
+    let class = map(span(
+        "FunctionTool.tool",
+        &[
+            ("traceloop.span.kind", "tool"),
+            ("traceloop.entity.name", "FunctionTool.tool"),
+            ("traceloop.entity.output", r#"{"content": "sunny", "tool_name": "get_weather", "is_error": false}"#),
+        ],
+    ));
+    assert_eq!((class.name.as_str(), class.status), ("get_weather", Status::Success));
+    assert_eq!(
+        map(span(
+            "FunctionAgent.workflow",
+            &[("traceloop.span.kind", "workflow"), ("traceloop.entity.name", "FunctionAgent.workflow")]
+        ))
+        .name,
+        "FunctionAgent"
+    );
+}
+
+#[test]
 fn a_framework_leaves_the_provider_to_the_metadata() {
     let step = map(span(
         "ChatOpenAI.chat",
