@@ -18,8 +18,8 @@ use vectoros::assembly::{LifeCycle, Receipt, assemble};
 use vectoros::mapping::map_traces;
 use vectoros::model::id::{ProjectId, RunKey};
 use vectoros::model::step::Step;
-use vectoros::prices::Prices;
 use vectoros::otlp::{DecodeLimits, SpanGroup, json, protobuf};
+use vectoros::prices::Prices;
 
 const LIMITS: DecodeLimits = DecodeLimits { spans_max: 100_000, span_items_max: 100_000, depth_max: 64 };
 const PROJECT: ProjectId = ProjectId(1);
@@ -47,8 +47,10 @@ fn main() -> anyhow::Result<()> {
     println!("| --- | --- | --- | --- | --- | --- |");
     let (mut spans, mut mapped_s, mut assembled_s) = (0.0, 0.0, 0.0);
     for (name, payloads) in &payloads {
-        let mapping = seconds_a_span(payloads, enough, |groups| map_traces(PROJECT, groups, Utc::now(), &prices).0.len());
-        let both = seconds_a_span(payloads, enough, |groups| runs_of(map_traces(PROJECT, groups, Utc::now(), &prices).0));
+        let mapping =
+            seconds_a_span(payloads, enough, |groups| map_traces(PROJECT, groups, Utc::now(), &prices).0.len());
+        let both =
+            seconds_a_span(payloads, enough, |groups| runs_of(map_traces(PROJECT, groups, Utc::now(), &prices).0));
         let bytes = payloads.bytes as f64 / payloads.spans as f64;
         println!(
             "| {name} | {} | {bytes:.0} | {:.0} | {:.0} | {:.0} |",

@@ -16,3 +16,4 @@ mod tools;
 mod twins;
 mod usage;
 mod views;
+mod worked;

@@ -71,8 +71,7 @@ pub(super) fn outcome(sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> Ou
         outcome.control_flow = Some(word);
         return outcome;
     }
-    if draft.deferred {
-}
+    if draft.deferred {}
 
     if signs.types().any(|kind| DEFERRALS.contains(&last_segment(kind))) {
         outcome.deferred = true;
