@@ -27,6 +27,7 @@ pub struct Config {
     pub limits: Limits,
     pub quota: Quota,
     pub runs: Runs,
+    pub logs: Logs,
     pub log: Log,
 }
 
@@ -107,6 +108,13 @@ pub struct Runs {
     #[serde(with = "humantime_serde")]
     pub max_duration: Duration,
     pub inline_steps: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    #[serde(with = "humantime_serde")]
+    pub unmatched_retention: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -14,9 +14,10 @@ use crate::mapping::draft::{Draft, KindChoice, Sent};
 use crate::mapping::step::Making;
 use crate::model::batch::OriginRow;
 use crate::model::id::ProjectId;
+use crate::model::log::LogRow;
 use crate::model::span::{Origin, Span};
 use crate::model::step::{Step, StepType};
-use crate::otlp::SpanGroup;
+use crate::otlp::{LogGroup, SpanGroup};
 
 pub mod detail;
 
@@ -33,9 +34,12 @@ mod gen_ai_legacy;
 mod gen_ai;
 mod openinference;
 mod anthropic_sdk;
+mod claude_code;
 mod generic;
 mod status;
 mod content_hash;
+mod log_events;
+mod logs;
 mod origin;
 mod step;
 mod merge;
@@ -57,7 +61,8 @@ macro_rules! dialects {
 }
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
-const DIALECTS: &[Dialect] = dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, generic,];
+const DIALECTS: &[Dialect] =
+    dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, claude_code, langchain, generic,];
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.
@@ -66,11 +71,11 @@ pub fn map_traces(
     groups: Vec<SpanGroup>,
     received_at: DateTime<Utc>,
 ) -> (Vec<Step>, Vec<OriginRow>) {
-    let mut steps = Vec::with_capacity(groups.iter().map(|group| group.spans.len()).sum());
+    let mut steps = Vec::with_capacity(groups.iter().map(|group| group.items.len()).sum());
     let mut origins = Vec::new();
     let mut known = HashSet::new();
     let mut hasher = SpanHasher::default();
-    for group in groups.iter().filter(|group| !group.spans.is_empty()) {
+    for group in groups.iter().filter(|group| !group.items.is_empty()) {
         let row = origin::row(&group.origin);
         let making = Making {
             project,
@@ -80,12 +85,31 @@ pub fn map_traces(
             added: &[],
             versions: &[],
         };
-        steps.extend(group.spans.iter().map(|span| step::step(span, &making, &mut hasher)));
+        steps.extend(group.items.iter().map(|span| step::step(span, &making, &mut hasher)));
         if known.insert(row.id) {
             origins.push(row);
         }
     }
     (steps, origins)
+}
+
+/// Rows for every log record; never fails, never loses an attribute.
+pub fn map_logs(
+    project: ProjectId,
+    groups: Vec<LogGroup>,
+    received_at: DateTime<Utc>,
+) -> (Vec<LogRow>, Vec<OriginRow>) {
+    logs::rows(project, groups, received_at)
+}
+
+/// The steps of one run with its log records folded in, in whatever order both came, and the records that belong to
+/// none of the steps. Never to be stored: a step is stored as its span alone makes it.
+pub fn with_logs(
+    steps: Vec<Step>,
+    logs: Vec<LogRow>,
+    origin_of: &dyn Fn(Uuid) -> Option<String>,
+) -> (Vec<Step>, Vec<LogRow>) {
+    if logs.is_empty() { (steps, logs) } else { logs::join(steps, logs, origin_of) }
 }
 
 /// Field of a step or of its run → the key that supplies it by the rules as they are now.

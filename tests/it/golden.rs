@@ -49,7 +49,13 @@ fn steps_of(requests: Vec<TraceRequest>) -> BTreeMap<Uuid, Vec<Step>> {
 
 /// Assembled long after the last span: nothing more will come.
 fn runs_of(steps: BTreeMap<Uuid, Vec<Step>>) -> Vec<Assembled> {
-    let life = LifeCycle { settle: SECOND, orphan_idle: SECOND, idle_limit: SECOND, max_duration: SECOND * 86_400 };
+    let life = LifeCycle {
+        settle: SECOND,
+        orphan_idle: SECOND,
+        idle_limit: SECOND,
+        max_duration: SECOND * 86_400,
+        unmatched_logs: SECOND * 3_600,
+    };
     let mut runs: Vec<Assembled> = steps
         .into_iter()
         .map(|(run_id, steps)| {
