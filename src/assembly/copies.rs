@@ -8,7 +8,7 @@ use crate::model::run::ShownStep;
 use crate::model::step::{Facts, Status, Step, StepType};
 
 /// Clocks of two instrumentations in one process differ by less than this.
-const WINDOW_SLACK_NS: u64 = 2_000_000;
+pub(super) const WINDOW_SLACK_NS: u64 = 2_000_000;
 
 /// How many calls that were open at the time a call without content is compared with.
 const OPEN_CALLS_MAX: usize = 32;
@@ -263,7 +263,7 @@ pub(super) fn response_id<'a>(kind: &StepType, facts: &'a Facts) -> Option<&'a s
     id.filter(|_| kind.is_call())
 }
 
-fn has_content(step: &Step) -> bool {
+pub(super) fn has_content(step: &Step) -> bool {
     let holds = |text: &Option<String>| text.as_deref().is_some_and(messages::is_usable);
     holds(&step.input) || holds(&step.output)
 }

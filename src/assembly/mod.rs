@@ -17,6 +17,7 @@ mod tools;
 mod tree;
 mod twins;
 mod usage;
+mod wrappers;
 
 use std::time::Duration;
 
@@ -28,7 +29,7 @@ use crate::model::step::Step;
 
 pub use logs::{RunLogs, weight};
 pub use tree::{Node, tree};
-pub use twins::{Call, Twin, identified_calls, original_of};
+pub use twins::{Call, Columns, Moment, Said, Twin, asked_calls, original_of};
 
 /// When silence becomes an answer; `runs.*` of the configuration.
 #[derive(Clone, Copy, Debug)]

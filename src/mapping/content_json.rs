@@ -30,10 +30,19 @@ struct Answer<'a> {
     usage_metadata: Option<&'a RawValue>,
     response_metadata: Option<ResponseMetadata<'a>>,
     llm_output: Option<ResponseMetadata<'a>>,
+    /// Cohere: what is billed.
+    meta: Option<&'a RawValue>,
     /// LangChain: one list of candidates for each prompt.
     generations: Option<Vec<Vec<Generation<'a>>>>,
     /// A serialised LangChain message holds its fields in here, or in `data`.
     kwargs: Option<Message<'a>>,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Billing<'a> {
+    tokens: Option<&'a RawValue>,
+    billed_units: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
@@ -85,7 +94,7 @@ fn loose<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Cow<'de, s
 pub(super) fn read_answer(draft: &mut Draft<'_>, key: &'static str, text: &str) {
     let wants_id = draft.wants(Text::ResponseId, field::CONTENT);
     let wants_model = draft.wants(Text::Model, field::CONTENT);
-    let wants_usage = !draft.has_counts();
+    let wants_usage = !draft.has_counts() || wants_details(draft, text);
     if !(wants_id || wants_model || wants_usage) || !text.starts_with('{') || text.len() > SEARCHED_BYTES_MAX {
         return;
     }
@@ -110,12 +119,24 @@ pub(super) fn read_answer(draft: &mut Draft<'_>, key: &'static str, text: &str) 
             message.usage_metadata,
             metadata.token_usage,
             answer.llm_output.and_then(|output| output.token_usage),
+            answer.meta.and_then(billed),
         ];
         let mut reports = reports.into_iter().flatten().filter_map(|raw| serde_json::from_str(raw.get()).ok());
         if let Some(report) = reports.find(Value::is_object) {
-            read_usage(draft, key, &report);
+            read_usage(draft, field::CONTENT, key, &report);
         }
     }
+}
+
+/// Flat keys often leave out what the provider told of the cache and of reasoning.
+fn wants_details(draft: &Draft<'_>, text: &str) -> bool {
+    (draft.count(Count::CacheRead).is_none() && text.contains("cache"))
+        || (draft.count(Count::Reasoning).is_none() && text.contains("reasoning_tokens"))
+}
+
+fn billed(meta: &RawValue) -> Option<&RawValue> {
+    let meta: Billing<'_> = serde_json::from_str(meta.get()).ok()?;
+    meta.tokens.or(meta.billed_units)
 }
 
 const REPORTED: [(Count, &[&str]); 6] = [
@@ -153,16 +174,20 @@ const REPORTED: [(Count, &[&str]); 6] = [
     ),
 ];
 
-/// Usage in a provider's own words. Anthropic and Bedrock count the cache beside the input.
-fn read_usage(draft: &mut Draft<'_>, key: &'static str, report: &Value) {
+/// Usage in a provider's own words. Anthropic and Bedrock count the cache beside the input; where a flat key already
+/// told another input, it is that key's matter.
+pub(super) fn read_usage(draft: &mut Draft<'_>, rank: u8, key: &'static str, report: &Value) {
     for (count, pointers) in REPORTED {
         let found = pointers.iter().find_map(|pointer| report.pointer(pointer)?.as_i64());
         if let Some(n) = found.filter(|n| *n >= 0) {
-            draft.offer_count(count, field::CONTENT, key, n);
+            let is_input = count == Count::Input;
+            draft.offer_count(count, rank, key, n);
+            if is_input && draft.count(Count::Input) == Some(n) {
+                let beside = ["cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens"];
+                draft.cache_is_outside |= beside.iter().any(|name| report.get(name).is_some());
+            }
         }
     }
-    let beside = ["cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens"];
-    draft.cache_is_outside |= beside.iter().any(|name| report.get(name).is_some());
 }
 
 /// The call that a serialised tool message answers.
@@ -173,6 +198,23 @@ pub(super) fn tool_call_id(text: &str) -> Option<String> {
     let message: Value = serde_json::from_str(text).ok()?;
     let places = ["/tool_call_id", "/data/tool_call_id", "/kwargs/tool_call_id", "/update/messages/0/tool_call_id"];
     places.iter().find_map(|place| message.pointer(place)?.as_str()).filter(|id| !id.is_empty()).map(str::to_owned)
+}
+
+/// The tool whose result this is: a serialised tool message, or an object that says `tool_name`.
+pub(super) fn tool_name(text: &str) -> Option<String> {
+    if !text.starts_with('{') || text.len() > SEARCHED_BYTES_MAX || !text.contains("name\"") {
+        return None;
+    }
+    let message: Value = serde_json::from_str(text).ok()?;
+    let places = [
+        "/tool_name",
+        "/name",
+        "/data/name",
+        "/kwargs/name",
+        "/update/messages/0/name",
+        "/update/messages/0/data/name",
+    ];
+    places.iter().find_map(|place| message.pointer(place)?.as_str()).filter(|name| !name.is_empty()).map(str::to_owned)
 }
 
 /// Why the last message of a list of messages ended.

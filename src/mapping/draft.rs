@@ -9,7 +9,7 @@ use crate::mapping::normal_form::{self, Named};
 use crate::mapping::precedence::{self, Family};
 use crate::mapping::usable;
 use crate::model::span::{self, Event, Origin, Span};
-use crate::model::step::StepType;
+use crate::model::step::{StepType, Wrapped};
 use crate::model::value::AnyValue;
 
 /// What a dialect reads: one span and its producer.
@@ -55,6 +55,14 @@ impl<'a> Sent<'a> {
         self.get(key).is_some_and(usable::is_usable)
     }
 
+    /// The attributes whose keys are `base`, a point, and something: that something and the value.
+    pub(super) fn under(&self, base: &'static str) -> impl Iterator<Item = (&'a str, &'a AnyValue)> + use<'a> {
+        let attributes = &self.span.attributes;
+        let first = attributes.partition_point(|(key, _)| key.as_str() <= base);
+        let rest = attributes[first..].iter().take_while(move |(key, _)| key.starts_with(base));
+        rest.filter_map(move |(key, value)| Some((key[base.len()..].strip_prefix('.')?, value)))
+    }
+
     /// Whether any attribute's key starts with `prefix`.
     pub(super) fn has_under(&self, prefix: &str) -> bool {
         let attributes = &self.span.attributes;
@@ -84,6 +92,11 @@ impl KindChoice {
         if self.best.as_ref().is_none_or(|(best, ..)| rank < *best) {
             self.best = Some((rank, kind, key));
         }
+    }
+
+    /// How much the best offer so far is trusted.
+    pub(super) fn rank(&self) -> Option<u8> {
+        self.best.as_ref().map(|(rank, ..)| *rank)
     }
 
     pub(super) fn is(&self, kind: &StepType) -> bool {
@@ -117,6 +130,9 @@ pub(super) enum Text {
     SessionId,
     UserId,
     RunName,
+    /// What the sender calls the input and the output of the whole run.
+    RunInput,
+    RunOutput,
     ResponseId,
     ToolCallId,
     FinishReason,
@@ -192,8 +208,11 @@ pub(super) struct Draft<'a> {
     pub streaming: Option<bool>,
     pub tags: Vec<String>,
     pub run_metadata: Map<String, Value>,
+    pub wraps: Option<Wrapped>,
     /// The key by which a dialect says that the step failed, whatever the status of its span.
     pub failed: Option<&'static str>,
+    /// The sender marked this step as the one that speaks for the run.
+    pub run_root: bool,
     /// Cache tokens are not part of the input count; known from the shape that reported them.
     pub cache_is_outside: bool,
     pub more: Map<String, Value>,
@@ -212,7 +231,9 @@ impl<'a> Draft<'a> {
             streaming: None,
             tags: Vec::new(),
             run_metadata: Map::new(),
+            wraps: None,
             failed: None,
+            run_root: false,
             cache_is_outside: false,
             more: Map::new(),
             warnings: Vec::new(),
@@ -334,8 +355,10 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn offer_cost(&mut self, key: &'static str, value: Option<&AnyValue>) {
-        if self.cost.is_none()
+        // 0 is what senders write who have no price: it gives way to one.
+        if self.cost.is_none_or(|(known, _)| known == 0.0)
             && let Some(usd) = value.and_then(usable::number).filter(|usd| *usd >= 0.0)
+            && (usd > 0.0 || self.cost.is_none())
         {
             self.cost = Some((usd, key));
         }
@@ -347,6 +370,11 @@ impl<'a> Draft<'a> {
         {
             self.time_to_first_token_ms = Some((ms, key));
         }
+    }
+
+    /// Offers the tags in a list, in the JSON text of one, or a single one.
+    pub(super) fn offer_tags(&mut self, value: Option<&AnyValue>) {
+        self.tags.extend(value.map(usable::list_of_texts).unwrap_or_default());
     }
 
     /// Which key supplied which field, for those that were filled.

@@ -35,6 +35,18 @@ mod gen_ai;
 mod openinference;
 mod anthropic_sdk;
 mod claude_code;
+mod gemini_cli;
+mod google_adk;
+mod semantic_kernel;
+mod ai_sdk;
+mod ai_sdk_7;
+mod langfuse;
+mod langsmith;
+mod mlflow;
+mod familiar;
+mod unflatten;
+mod any_prefix;
+mod any_event;
 mod generic;
 mod status;
 mod content_hash;
@@ -43,6 +55,7 @@ mod logs;
 mod origin;
 mod step;
 mod merge;
+mod pending;
 
 /// How the spans of one instrumentation or convention are read.
 struct Dialect {
@@ -55,14 +68,31 @@ struct Dialect {
 }
 
 macro_rules! dialects {
-    ($($module:ident),* $(,)?) => {
+    ($($module:ident;)*) => {
         &[$(Dialect { speaks: $module::speaks, kind: $module::kind, fields: $module::fields }),*]
     };
 }
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
-const DIALECTS: &[Dialect] =
-    dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, claude_code, langchain, generic,];
+const DIALECTS: &[Dialect] = dialects! {
+    langfuse;
+    openinference;
+    gen_ai;
+    gen_ai_legacy;
+    anthropic_sdk;
+    claude_code;
+    gemini_cli;
+    google_adk;
+    semantic_kernel;
+    ai_sdk;
+    ai_sdk_7;
+    langsmith;
+    mlflow;
+    langchain;
+    any_prefix;
+    any_event;
+    generic;
+};
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
 /// when the partition day is chosen.
@@ -85,7 +115,7 @@ pub fn map_traces(
             added: &[],
             versions: &[],
         };
-        steps.extend(group.items.iter().map(|span| step::step(span, &making, &mut hasher)));
+        steps.extend(group.items.iter().map(|span| step::step(&pending::announced(span), &making, &mut hasher)));
         if known.insert(row.id) {
             origins.push(row);
         }

@@ -1,5 +1,6 @@
 //! One span to one step: asks every dialect that the span speaks, then fills the columns.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate};
@@ -9,8 +10,9 @@ use uuid::Uuid;
 use crate::mapping::DIALECTS;
 use crate::mapping::content_hash::SpanHasher;
 use crate::mapping::detail::write::{Detail, Version, is_representable};
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Sources, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Offer, Sent, Side, Sources, Text};
 use crate::mapping::generic;
+use crate::mapping::langchain;
 use crate::mapping::log_events;
 use crate::mapping::normal_form;
 use crate::mapping::origin;
@@ -118,6 +120,11 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         sources.note("type", key);
     }
     let usage = tokens::usage(&draft);
+    let wraps = draft.wraps.filter(|_| kind == StepType::Workflow);
+    let whole = |offer: Option<Offer<'_>>| offer.map(|offer| usable::without_nul(&offer.value).into_owned());
+    let run_input = whole(draft.take(Text::RunInput));
+    let run_output = whole(draft.take(Text::RunOutput));
+    let run_root = draft.run_root;
     let mut label = |text: Text, field| label(&mut draft, text, field, sources);
     let name = label(Text::Name, "name").unwrap_or_else(|| fallback_name(span, &kind));
     let model = label(Text::Model, "model");
@@ -129,11 +136,14 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         genai: genai && kind != StepType::Unknown,
         setup,
         remote_parent: has_remote_parent(span),
-        run_root: false,
+        run_root,
+        wraps,
         exception: outcome.exception,
         error_may_be_childs: outcome.error_may_be_childs,
         timeout_reason: outcome.timeout_reason,
         run_name: label(Text::RunName, "run_name"),
+        run_input,
+        run_output,
         session_id: label(Text::SessionId, "session_id"),
         user_id: label(Text::UserId, "user_id"),
         framework: label(Text::Framework, "framework"),
@@ -211,21 +221,31 @@ fn told_by_logs<'a>(told: &'a Span, origin: &'a Origin, kind: &StepType) -> Draf
 }
 
 /// A text as its column holds it, and the attribute that it is word for word.
-struct Column {
+struct Column<'a> {
     text: Option<String>,
-    verbatim: Option<&'static str>,
+    verbatim: Option<&'a str>,
 }
 
-fn column(content: Option<Content<'_>>, field: &'static str, span: &Span, sources: &mut Sources) -> Column {
+fn column<'a>(content: Option<Content<'a>>, field: &'static str, span: &'a Span, sources: &mut Sources) -> Column<'a> {
     let Some(content) = content else { return Column { text: None, verbatim: None } };
     sources.note(field, content.source);
-    let sent = span::get(&span.attributes, content.source).and_then(AnyValue::as_str);
-    let is_verbatim = sent.is_some_and(|sent| sent == content.text) && !content.text.contains('\0');
-    let text = if is_verbatim { content.text.into_owned() } else { usable::without_nul(&content.text).into_owned() };
-    Column { text: Some(text), verbatim: is_verbatim.then_some(content.source) }
+    let verbatim = verbatim_key(span, &content).filter(|_| !content.text.contains('\0'));
+    let text =
+        if verbatim.is_some() { content.text.into_owned() } else { usable::without_nul(&content.text).into_owned() };
+    Column { text: Some(text), verbatim }
 }
 
-fn is_redacted(column: &Column) -> bool {
+/// The attribute that the text is, word for word: the one it was taken from, if it was taken as it stands.
+fn verbatim_key<'a>(span: &'a Span, content: &Content<'a>) -> Option<&'a str> {
+    if let Some(sent) = span::get(&span.attributes, content.source) {
+        return sent.as_str().filter(|sent| *sent == content.text).map(|_| content.source);
+    }
+    let Cow::Borrowed(text) = content.text else { return None };
+    let holds = |(_, value): &&(String, AnyValue)| value.as_str().is_some_and(|sent| std::ptr::eq(sent, text));
+    span.attributes.iter().find(holds).map(|(key, _)| key.as_str())
+}
+
+fn is_redacted(column: &Column<'_>) -> bool {
     column.text.as_deref().is_some_and(|text| {
         usable::is_redaction(text) || text.contains("\"__REDACTED__\"") || text.contains("\"<REDACTED>\"")
     })
@@ -284,7 +304,8 @@ fn cost(draft: &Draft<'_>, usage: &Usage, provider: Option<&str>) -> Option<f64>
 
 fn tags(offered: &[String]) -> Vec<String> {
     let mut tags: Vec<String> = Vec::with_capacity(offered.len().min(TAGS_MAX));
-    for tag in offered.iter().filter(|tag| usable::is_usable_text(tag)) {
+    let own = |tag: &&String| usable::is_usable_text(tag) && !langchain::is_machinery_tag(tag);
+    for tag in offered.iter().filter(own) {
         let tag = shortened(tag);
         if tags.len() < TAGS_MAX && !tags.contains(&tag) {
             tags.push(tag);

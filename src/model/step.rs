@@ -191,6 +191,14 @@ pub struct Step {
     pub day: NaiveDate,
 }
 
+/// A kind of call for which an SDK opens a step of its own around it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Wrapped {
+    ModelCall,
+    Embedding,
+}
+
 /// What mapping learned about a step beyond its columns and assembly needs: small, typed, stored as one JSON object.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -210,6 +218,9 @@ pub struct Facts {
     /// The span has an exception event of a kind that is no cancellation.
     #[serde(skip_serializing_if = "is_false")]
     pub exception: bool,
+    /// The call that a workflow of an SDK was opened for: what it is in the end depends on the steps below it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub wraps: Option<Wrapped>,
     /// Status code ERROR came without `error.type` or an exception event: it may be a child's error.
     #[serde(skip_serializing_if = "is_false")]
     pub error_may_be_childs: bool,
@@ -217,6 +228,11 @@ pub struct Facts {
     pub timeout_reason: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_name: Option<String>,
+    /// What the sender calls the input and the output of the whole run, as sent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_input: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_output: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_id: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]

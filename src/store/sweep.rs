@@ -8,8 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use super::rows::{assembled_again, contents_by_run, include_day, replacing};
 use super::storable;
-use super::tables::{AskedCall, RunDays, Tables};
-use crate::assembly::{LifeCycle, Twin, identified_calls, original_of, weight};
+use super::tables::{AskedCall, AskedMoment, RunDays, Tables};
+use crate::assembly::{LifeCycle, Twin, asked_calls, original_of, weight};
 use crate::model::id::RunKey;
 use crate::model::run::{Assembled, Run};
 use crate::model::step::Status;
@@ -77,13 +77,17 @@ async fn with_originals(
     runs: Vec<(&Run, Assembled)>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<Run>> {
-    let mut asked = Vec::new();
+    let (mut by_id, mut by_moment) = (Vec::new(), Vec::new());
     for (_, assembled) in &runs {
         let days = RunDays::of(&assembled.run);
-        asked.extend(identified_calls(assembled).into_iter().map(|call| AskedCall::new(days, call)));
+        let calls = asked_calls(assembled);
+        by_id.extend(calls.iter().filter_map(|call| AskedCall::new(days, call)));
+        by_moment.extend(calls.iter().filter_map(|call| AskedMoment::new(days, call)));
     }
+    let mut found = tables.twins(&by_id).await?;
+    found.extend(tables.neighbours(&by_moment).await?);
     let mut twins: HashMap<RunKey, Vec<Twin>> = HashMap::new();
-    for (run, twin) in tables.twins(&asked).await? {
+    for (run, twin) in found {
         twins.entry(run).or_default().push(twin);
     }
     let mut updated = Vec::new();

@@ -1,8 +1,10 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
+mod ai_sdk;
 mod dialects;
 mod laws;
 mod outcomes;
+mod pending;
 
 use chrono::{DateTime, Utc};
 

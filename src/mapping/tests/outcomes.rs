@@ -1,8 +1,10 @@
 use serde_json::json;
 
 use super::*;
+use crate::mapping::detail;
 use crate::mapping::status::ERROR_BYTES_MAX;
 use crate::mapping::step::LABEL_BYTES_MAX;
+use crate::model::span::Link;
 use crate::model::step::{Status, StepType};
 
 fn chat(extra: &[(&str, &str)]) -> Span {
@@ -221,4 +223,13 @@ fn hidden_content_and_lost_attributes_are_marked() {
     let step = map(sent);
     assert_eq!(step.kind, StepType::Workflow);
     assert_eq!((&step.facts.more["redacted"], &step.facts.more["truncated"]), (&json!(true), &json!(true)));
+}
+
+#[test]
+fn a_link_names_the_run_that_its_trace_became() {
+    let link = Link { trace_id: [0xab; 16], span_id: [1; 8], ..Link::default() };
+    let (step, origin) = map_from(Span { links: vec![link], ..span("chat", &[]) }, Origin::default());
+    let metadata = detail::metadata(&step, Some(&origin.body));
+    assert_eq!(metadata["links"][0]["run_id"], "abababab-abab-abab-abab-abababababab");
+    assert_eq!(metadata["links"][0]["trace_id"], "abababababababababababababababab");
 }
