@@ -68,7 +68,7 @@ fn best_first((hash, version): &(Uuid, Version), (other_hash, other): &(Uuid, Ve
 }
 
 /// The winner with the attributes that only losers have, and the keys of those.
-fn union(winner: &Span, losers: &[Version]) -> (Span, Vec<String>) {
+pub(super) fn union(winner: &Span, losers: &[Version]) -> (Span, Vec<String>) {
     let mut union = winner.clone();
     let mut added = Vec::new();
     for (key, value) in losers.iter().flat_map(|loser| &loser.span.attributes) {

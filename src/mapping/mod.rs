@@ -14,9 +14,10 @@ use crate::mapping::draft::{Draft, KindChoice, Sent};
 use crate::mapping::step::Making;
 use crate::model::batch::OriginRow;
 use crate::model::id::ProjectId;
+use crate::model::log::LogRow;
 use crate::model::span::{Origin, Span};
 use crate::model::step::{Step, StepType};
-use crate::otlp::SpanGroup;
+use crate::otlp::{LogGroup, SpanGroup};
 use crate::prices::Prices;
 
 pub mod detail;
@@ -41,6 +42,10 @@ mod event_list;
 mod pydantic_ai;
 mod logfire;
 mod openai_agents;
+mod claude_code;
+mod gemini_cli;
+mod google_adk;
+mod semantic_kernel;
 mod ai_sdk;
 mod ai_sdk_7;
 mod langfuse;
@@ -70,6 +75,8 @@ mod openinference_frameworks;
 mod generic;
 mod status;
 mod content_hash;
+mod log_events;
+mod logs;
 mod origin;
 mod cost;
 mod step;
@@ -99,6 +106,10 @@ const DIALECTS: &[Dialect] = dialects! {
     gen_ai;
     gen_ai_legacy;
     anthropic_sdk;
+    claude_code;
+    gemini_cli;
+    google_adk;
+    semantic_kernel;
     ai_sdk;
     ai_sdk_7;
     langsmith;
@@ -136,11 +147,11 @@ pub fn map_traces(
     received_at: DateTime<Utc>,
     prices: &Prices,
 ) -> (Vec<Step>, Vec<OriginRow>) {
-    let mut steps = Vec::with_capacity(groups.iter().map(|group| group.spans.len()).sum());
+    let mut steps = Vec::with_capacity(groups.iter().map(|group| group.items.len()).sum());
     let mut origins = Vec::new();
     let mut known = HashSet::new();
     let mut hasher = SpanHasher::default();
-    for group in groups.iter().filter(|group| !group.spans.is_empty()) {
+    for group in groups.iter().filter(|group| !group.items.is_empty()) {
         let row = origin::row(&group.origin);
         let making = Making {
             project,
@@ -151,12 +162,32 @@ pub fn map_traces(
             versions: &[],
             prices: Some(prices),
         };
-        steps.extend(group.spans.iter().map(|span| step::step(&pending::announced(span), &making, &mut hasher)));
+        steps.extend(group.items.iter().map(|span| step::step(&pending::announced(span), &making, &mut hasher)));
         if known.insert(row.id) {
             origins.push(row);
         }
     }
     (steps, origins)
+}
+
+/// Rows for every log record; never fails, never loses an attribute.
+pub fn map_logs(
+    project: ProjectId,
+    groups: Vec<LogGroup>,
+    received_at: DateTime<Utc>,
+) -> (Vec<LogRow>, Vec<OriginRow>) {
+    logs::rows(project, groups, received_at)
+}
+
+/// The steps of one run with its log records folded in, in whatever order both came, and the records that belong to
+/// none of the steps. Never to be stored: a step is stored as its span alone makes it.
+pub fn with_logs(
+    steps: Vec<Step>,
+    logs: Vec<LogRow>,
+    prices: &Prices,
+    origin_of: &dyn Fn(Uuid) -> Option<String>,
+) -> (Vec<Step>, Vec<LogRow>) {
+    if logs.is_empty() { (steps, logs) } else { logs::join(steps, logs, prices, origin_of) }
 }
 
 /// Field of a step or of its run → the key that supplies it by the rules as they are now.

@@ -21,11 +21,11 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
-use crate::assembly::LifeCycle;
-use crate::mapping;
+use crate::assembly::{LifeCycle, RunLogs};
 use crate::model::batch::{Batch, Written};
 use crate::model::id::ProjectId;
 use crate::model::key::{ApiKey, Quota, Scopes};
+use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
@@ -75,11 +75,12 @@ pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Res
     }
 }
 
-/// A run as read back: its row, every step, and the bodies of the origins they refer to.
+/// A run as read back: its row, every step with its log records, and the bodies of the origins they refer to.
 #[derive(Clone, Debug)]
 pub struct StoredRun {
     pub run: Run,
     pub steps: Vec<Step>,
+    pub logs: RunLogs,
     pub origins: Vec<(Uuid, String)>,
 }
 
@@ -142,18 +143,23 @@ fn migration_error(error: MigrateError) -> anyhow::Error {
     }
 }
 
-/// The origins that steps refer to, each once.
-fn origins_of(steps: &[Step]) -> Vec<Uuid> {
-    let mut ids: Vec<Uuid> = steps.iter().filter_map(|step| step.origin).collect();
+/// The origins that steps and log records refer to, each once.
+fn origins_of(steps: &[Step], logs: &[LogRow]) -> Vec<Uuid> {
+    let of_steps = steps.iter().filter_map(|step| step.origin);
+    let mut ids: Vec<Uuid> = of_steps.chain(logs.iter().map(|log| log.origin)).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
 }
 
-/// Versions of one step that lie on different days are one step to a reader.
-fn stored_run(run: Run, steps: Vec<Step>, origins: Vec<(Uuid, String)>, prices: &Prices) -> StoredRun {
+fn stored_run(
+    run: Run,
+    steps: Vec<Step>,
+    logs: Vec<LogRow>,
+    origins: Vec<(Uuid, String)>,
+    prices: &Prices,
+) -> StoredRun {
     let bodies: HashMap<Uuid, &str> = origins.iter().map(|(id, body)| (*id, body.as_str())).collect();
-    let origin_of = |id| bodies.get(&id).map(|body| (*body).to_owned());
-    let steps = rows::one_per_id(steps, &|one, other| mapping::merge(one, other, prices, &origin_of));
-    StoredRun { run, steps, origins }
+    let contents = rows::Contents::new(steps, logs, prices, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
+    StoredRun { run, steps: contents.steps, logs: contents.logs, origins }
 }

@@ -3,7 +3,7 @@
 use sqlx::{Database, Encode, QueryBuilder, Type};
 use uuid::Uuid;
 
-use super::columns::{run_columns, step_columns};
+use super::columns::{log_columns, run_columns, step_columns};
 use crate::model::id::ProjectId;
 use crate::model::query::{Cursor, Page, RunFilter};
 use crate::model::run::Run;
@@ -18,6 +18,17 @@ pub(super) const STEPS: &str = concat!(
     step_columns!(),
     " FROM steps WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 ORDER BY step_id, day"
 );
+
+/// Binds project, run, the first and last day of the run, and the bound.
+pub(super) const LOGS: &str = concat!(
+    "SELECT ",
+    log_columns!(),
+    " FROM logs WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 ORDER BY day, span_id, log_id LIMIT $5"
+);
+
+/// Binds the nil run, the time before which records were received, and the bound.
+pub(super) const DELETE_LOOSE_LOGS: &str = "DELETE FROM logs WHERE (project_id, run_id, day, span_id, log_id) IN \
+    (SELECT project_id, run_id, day, span_id, log_id FROM logs WHERE run_id = $1 AND received_at < $2 LIMIT $3)";
 
 macro_rules! select_keys {
     () => {

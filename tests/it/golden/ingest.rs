@@ -21,8 +21,13 @@ use crate::database::Database;
 const LIMITS: DecodeLimits = DecodeLimits { spans_max: 100_000, span_items_max: 100_000, depth_max: 64 };
 
 const SECOND: Duration = Duration::from_secs(1);
-const LIFE: LifeCycle =
-    LifeCycle { settle: SECOND, orphan_idle: SECOND, idle_limit: SECOND, max_duration: Duration::from_secs(86_400) };
+const LIFE: LifeCycle = LifeCycle {
+    settle: SECOND,
+    orphan_idle: SECOND,
+    idle_limit: SECOND,
+    max_duration: Duration::from_secs(86_400),
+    unmatched_logs: SECOND * 3_600,
+};
 
 /// What the API shows of a fixture long after its last request, in the order in which the runs began: runs in the list
 /// first, then the copies of calls that the list leaves out.
@@ -48,7 +53,7 @@ fn decoded(project: ProjectId, sent: &Request, received_at: DateTime<Utc>, price
     assert!(request == json::decode_traces(&sent.json, LIMITS).unwrap(), "protobuf and JSON say different things");
     assert_eq!(request.rejections.count, 0, "{:?}", request.rejections);
     let (steps, origins) = map_traces(project, request.groups, received_at, prices);
-    Batch { project, received_at, origins, steps, native: None }
+    Batch { project, received_at, origins, steps, logs: vec![], native: None }
 }
 
 async fn listed(store: Arc<dyn Store>, project: ProjectId, now: DateTime<Utc>) -> Vec<Value> {
