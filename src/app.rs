@@ -117,7 +117,8 @@ pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
     store::open(&config.database.url, tuning).await
 }
 
-fn life_cycle(runs: &config::Runs) -> LifeCycle {
+/// The limits of runs that the configuration names.
+pub fn life_cycle(runs: &config::Runs) -> LifeCycle {
     LifeCycle {
         settle: runs.settle,
         orphan_idle: runs.orphan_idle,

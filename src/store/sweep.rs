@@ -1,6 +1,6 @@
 //! Runs whose time has come although nothing arrives: assembled again, inside the caller's transaction.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, Utc};
 
@@ -30,29 +30,45 @@ pub(super) async fn sweep(
     let count = u32::try_from(due.len()).unwrap_or(u32::MAX);
     for mut runs in portions(due) {
         runs.sort_by_key(|run| run.key);
-        let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
-        let mut steps = steps_by_run(tables, &days).await?;
-        let mut updated = Vec::new();
-        let mut bare = Vec::new();
-        for old in &runs {
-            let Some(steps) = steps.remove(&old.key).or_else(|| old.declared.as_ref().map(|_| Vec::new())) else {
-                updated.push(without_steps(old));
-                continue;
-            };
-            let mut assembled = assembled_again(old.clone(), steps, life, now);
-            include_day(&mut assembled.run, old.first_day);
-            include_day(&mut assembled.run, old.last_day);
-            if assembled.run.bare {
-                bare.push((old, assembled));
-            } else {
-                updated.extend(replacing(old, assembled.run, now)?);
-            }
-        }
-        updated.extend(with_originals(tables, bare, now).await?);
-        updated.sort_by_key(|run| run.key);
-        tables.update_runs(&updated).await?;
+        assemble_runs(tables, &runs, &HashSet::new(), life, now).await?;
     }
     Ok(count)
+}
+
+/// Writes the rows of runs that the transaction holds as their stored steps make them now. In those of `changed` a reader
+/// sees other steps, whatever their row says.
+pub(super) async fn assemble_runs(
+    tables: &mut impl Tables,
+    runs: &[Run],
+    changed: &HashSet<RunKey>,
+    life: &LifeCycle,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
+    let mut steps = steps_by_run(tables, &days).await?;
+    let mut updated = Vec::new();
+    let mut bare = Vec::new();
+    for old in runs {
+        let Some(steps) = steps.remove(&old.key).or_else(|| old.declared.as_ref().map(|_| Vec::new())) else {
+            updated.push(without_steps(old));
+            continue;
+        };
+        let mut assembled = assembled_again(old.clone(), steps, life, now);
+        include_day(&mut assembled.run, old.first_day);
+        include_day(&mut assembled.run, old.last_day);
+        if assembled.run.bare {
+            bare.push((old, assembled));
+        } else {
+            updated.extend(replacing(old, assembled.run, now)?);
+        }
+    }
+    updated.extend(with_originals(tables, bare, now).await?);
+    let told: HashSet<RunKey> = updated.iter().map(|run| run.key).collect();
+    let silent = runs.iter().filter(|run| changed.contains(&run.key) && !told.contains(&run.key));
+    updated.extend(silent.cloned());
+    updated.iter_mut().filter(|run| changed.contains(&run.key)).for_each(|run| run.updated_at = now);
+    updated.sort_by_key(|run| run.key);
+    tables.update_runs(&updated).await
 }
 
 /// The rows of bare runs, each a copy if other traces hold its calls too.

@@ -10,6 +10,7 @@ mod native;
 mod opening;
 mod partitions;
 mod reads;
+mod remap;
 mod steps;
 
 /// Each function as a test on SQLite and on Postgres.
