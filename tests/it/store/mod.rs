@@ -8,6 +8,7 @@ mod keys;
 mod life_cycle;
 mod native;
 mod opening;
+mod order;
 mod partitions;
 mod reads;
 mod remap;
