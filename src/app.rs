@@ -132,7 +132,8 @@ pub fn load_prices(settings: &config::Prices) -> Result<Prices, ConfigError> {
     shipped.with_own(&settings.file, &text).map_err(|error| wrong(&error))
 }
 
-fn life_cycle(config: &Config) -> LifeCycle {
+/// The limits of runs that the configuration names.
+pub fn life_cycle(config: &Config) -> LifeCycle {
     let runs = &config.runs;
     LifeCycle {
         settle: runs.settle,

@@ -83,6 +83,10 @@ mod step;
 mod merge;
 mod pending;
 
+/// The version of the rules as a whole, stored with every step that they made. Whoever changes what a span that is stored
+/// already would be mapped to raises it by one, with the change: `vectoros remap` then makes the older steps anew.
+pub const VERSION: i32 = 2;
+
 /// How the spans of one instrumentation or convention are read.
 struct Dialect {
     /// Whether any of its keys is there: a span may speak several dialects at once, or none.
@@ -210,6 +214,17 @@ pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static 
 /// `origin_of` gives the stored body of an [`OriginRow`].
 pub fn merge(one: Step, other: Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
     merge::merge(one, other, prices, origin_of)
+}
+
+/// A stored step by the rules as they are now, with all versions that are kept of its span; its key stays. `None` for a
+/// step that came from no span.
+pub fn remap(step: &Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Option<Step> {
+    merge::remap(step, prices, origin_of)
+}
+
+/// The origins that [`remap`] may ask for.
+pub fn origins_of(step: &Step) -> Vec<Uuid> {
+    merge::origins_of(step)
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ mod error;
 mod plan;
 mod postgres;
 mod queries;
+mod remap;
 mod rows;
 mod sqlite;
 mod storable;
@@ -23,7 +24,7 @@ use uuid::Uuid;
 
 use crate::assembly::{LifeCycle, RunLogs};
 use crate::model::batch::{Batch, Written};
-use crate::model::id::ProjectId;
+use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota, Scopes};
 use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
@@ -84,6 +85,27 @@ pub struct StoredRun {
     pub origins: Vec<(Uuid, String)>,
 }
 
+/// Which steps are made anew by [`Store::remap`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remap {
+    /// The first day of steps, all when absent.
+    pub since: Option<NaiveDate>,
+    pub project: Option<ProjectId>,
+}
+
+/// What one part of it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remapped {
+    /// Steps that carry the present version now, and how many of them are other than before.
+    pub steps: u64,
+    pub changed: u64,
+    /// Runs that were assembled again.
+    pub runs: u64,
+    /// Where the next part goes on.
+    pub after: Option<RunKey>,
+    pub is_done: bool,
+}
+
 /// A key to be stored.
 #[derive(Clone, Debug)]
 pub struct NewKey {
@@ -112,6 +134,15 @@ pub trait Store: Send + Sync {
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError>;
     /// Assembles again up to `limit` runs that are due at `now`, each by one replica only. How many there were.
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError>;
+    /// Makes steps anew that an older version of the mapping made, and assembles their runs again: one small transaction,
+    /// after run `after`. Safe beside writers; what was done stays done whatever happens between two parts.
+    async fn remap(
+        &self,
+        which: &Remap,
+        after: Option<RunKey>,
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Remapped, StoreError>;
     /// Creates the project if it is absent.
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError>;
     async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError>;

@@ -24,10 +24,12 @@ use uuid::Uuid;
 use self::connection::{Lent, TRANSACTION_MAX, within};
 use super::columns::{KeyRow, LogColumns, RunRow, StepRow, decoded};
 use super::tables::LOGS_MAX;
-use super::{NewKey, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, storable, sweep, write};
+use super::{
+    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, remap, storable, sweep, write,
+};
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
-use crate::model::id::ProjectId;
+use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota};
 use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
@@ -155,6 +157,21 @@ impl Store for PostgresStore {
         let swept = within(TRANSACTION_MAX, sweep::sweep(&mut connection, life, now, limit, &self.prices)).await?;
         sweeper.commit(connection).await?;
         Ok(swept)
+    }
+
+    async fn remap(
+        &self,
+        which: &Remap,
+        after: Option<RunKey>,
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Remapped, StoreError> {
+        let mut lent = self.sweeper.lock().await;
+        let mut connection = lent.begin().await?;
+        let part = remap::remap(&mut connection, which, after, &self.prices, life, now);
+        let remapped = within(TRANSACTION_MAX, part).await?;
+        lent.commit(connection).await?;
+        Ok(remapped)
     }
 
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError> {

@@ -19,10 +19,12 @@ use uuid::Uuid;
 use self::connection::{Lent, assert_durable, durable};
 use super::columns::{KeyRow, LogColumns, RunRow, StepRow, decoded};
 use super::tables::LOGS_MAX;
-use super::{NewKey, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, storable, sweep, write};
+use super::{
+    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, remap, storable, sweep, write,
+};
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
-use crate::model::id::ProjectId;
+use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota};
 use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
@@ -140,6 +142,20 @@ impl Store for SqliteStore {
         let swept = sweep::sweep(&mut connection, life, now, limit, &self.prices).await?;
         lent.commit(connection).await?;
         Ok(swept)
+    }
+
+    async fn remap(
+        &self,
+        which: &Remap,
+        after: Option<RunKey>,
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Remapped, StoreError> {
+        let mut lent = self.connection.lock().await;
+        let mut connection = lent.begin().await?;
+        let remapped = remap::remap(&mut connection, which, after, &self.prices, life, now).await?;
+        lent.commit(connection).await?;
+        Ok(remapped)
     }
 
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError> {
