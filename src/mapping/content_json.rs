@@ -155,6 +155,8 @@ const REPORTED: [(Count, &[&str]); 6] = [
             "/input_token_details/cache_read",
             "/cache_read_input_tokens",
             "/cached_input_tokens",
+            "/prompt_cached_tokens",
+            "/cachedContentTokens",
             "/cachedContentTokenCount",
             "/cached_content_token_count",
             "/cacheReadInputTokens",
@@ -178,6 +180,8 @@ const REPORTED: [(Count, &[&str]); 6] = [
             "/output_token_details/reasoning",
             "/thoughtsTokenCount",
             "/thoughts_token_count",
+            "/thoughtsTokens",
+            "/reasoning_tokens",
         ],
     ),
 ];

@@ -37,6 +37,13 @@ mod event_list;
 mod pydantic_ai;
 mod logfire;
 mod openai_agents;
+mod ag2;
+mod mastra;
+mod sentry;
+mod voltagent;
+mod genkit;
+mod livekit;
+mod flue;
 mod ai_sdk;
 mod ai_sdk_7;
 mod generic;
@@ -73,6 +80,13 @@ const DIALECTS: &[Dialect] = dialects![
     pydantic_ai,
     logfire,
     openai_agents,
+    ag2,
+    mastra,
+    sentry,
+    voltagent,
+    genkit,
+    livekit,
+    flue,
     langchain,
     generic,
 ];

@@ -19,7 +19,7 @@ use crate::mapping::tokens;
 use crate::mapping::usable;
 use crate::model::id::{ProjectId, RunKey, hex, run_id_of_trace};
 use crate::model::span::{self, Origin, Span};
-use crate::model::step::{Facts, Source, Step, StepType, Usage};
+use crate::model::step::{Facts, Source, Step, StepType, Usage, Wrapped};
 use crate::model::value::AnyValue;
 
 /// Longest name, model, session and the like in a column: an index entry must hold it.
@@ -115,7 +115,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         sources.note("type", key);
     }
     let usage = tokens::usage(&draft);
-    let wraps = draft.wraps.filter(|_| kind == StepType::Workflow);
+    let wraps = draft.wraps.filter(|wraps| kind == StepType::Workflow || *wraps == Wrapped::Turns);
     let mut label = |text: Text, field| label(&mut draft, text, field, sources);
     let name = label(Text::Name, "name").unwrap_or_else(|| fallback_name(span, &kind));
     let model = label(Text::Model, "model");

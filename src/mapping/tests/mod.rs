@@ -1,11 +1,18 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
+mod ag2;
 mod ai_sdk;
 mod dialects;
+mod flue;
+mod genkit;
 mod laws;
+mod livekit;
 mod logfire;
+mod mastra;
 mod outcomes;
 mod pydantic_ai;
+mod sentry;
+mod voltagent;
 
 use chrono::{DateTime, Utc};
 
