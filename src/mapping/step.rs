@@ -23,7 +23,7 @@ use crate::mapping::tokens;
 use crate::mapping::usable;
 use crate::model::id::{ProjectId, RunKey, hex, run_id_of_trace};
 use crate::model::span::{self, Origin, Span};
-use crate::model::step::{Facts, Source, Step, StepType};
+use crate::model::step::{Facts, Source, Step, StepType, Wrapped};
 use crate::model::value::AnyValue;
 use crate::prices::Prices;
 
@@ -130,7 +130,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         sources.note("type", key);
     }
     let usage = tokens::usage(&draft);
-    let wraps = draft.wraps.filter(|_| kind == StepType::Workflow);
+    let wraps = draft.wraps.filter(|wraps| kind == StepType::Workflow || *wraps == Wrapped::Turns);
     let whole = |offer: Option<Offer<'_>>| offer.map(|offer| usable::without_nul(&offer.value).into_owned());
     let run_input = whole(draft.take(Text::RunInput));
     let run_output = whole(draft.take(Text::RunOutput));

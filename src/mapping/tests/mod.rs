@@ -1,5 +1,6 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
+mod ag2;
 mod ai_sdk;
 mod crewai;
 mod dialects;
@@ -17,10 +18,16 @@ mod openinference_frameworks;
 mod openlit;
 mod openllmetry;
 mod mlflow;
+mod flue;
+mod genkit;
+mod livekit;
+mod logfire;
+mod mastra;
 mod outcomes;
 mod pending;
-mod logfire;
 mod pydantic_ai;
+mod sentry;
+mod voltagent;
 
 use chrono::{DateTime, Utc};
 
