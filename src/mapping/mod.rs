@@ -35,6 +35,7 @@ mod openinference;
 mod anthropic_sdk;
 mod familiar;
 mod unflatten;
+mod any_content;
 mod any_prefix;
 mod any_event;
 mod generic;

@@ -203,7 +203,7 @@ const INPUT_KEYS: [&str; 19] = [
     "value",
 ];
 
-const OUTPUT_KEYS: [&str; 15] = [
+const OUTPUT_KEYS: [&str; 17] = [
     "message",
     "messages",
     "output",
@@ -215,6 +215,8 @@ const OUTPUT_KEYS: [&str; 15] = [
     "text",
     "final_output",
     "final_result",
+    "final_answer",
+    "completion",
     "generations",
     "replies",
     "blocks",
