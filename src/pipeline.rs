@@ -14,6 +14,7 @@ use crate::model::batch::{Batch, Native, NativeOutcome, Rejections};
 use crate::model::key::{ApiKey, Scope};
 use crate::model::step::Step;
 use crate::otlp::{self, DecodeLimits};
+use crate::prices::Prices;
 use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
 use crate::quota::{OverQuota, Quotas};
 use crate::telemetry::{ByTransport, Counters, Transport};
@@ -72,6 +73,7 @@ pub struct Pipeline {
     pub queue: Arc<Queue>,
     pub reader: Arc<Reader>,
     pub counters: Arc<Counters>,
+    pub prices: Arc<Prices>,
     pub decode_limits: DecodeLimits,
     pub body_bytes_max: u64,
     pub hold: Duration,
@@ -114,8 +116,9 @@ impl Pipeline {
         let mut outcome = Outcome { rejections: request.rejections, ..Outcome::default() };
         if spans > 0 {
             let (project, received_at, groups) = (key.project, Utc::now(), request.groups);
-            let (steps, origins) =
-                off_thread_when_large(body_bytes as usize, move || map_traces(project, groups, received_at)).await?;
+            let prices = self.prices.clone();
+            let map = move || map_traces(project, groups, received_at, &prices);
+            let (steps, origins) = off_thread_when_large(body_bytes as usize, map).await?;
             let batch = Batch { project, received_at, origins, steps, native: None };
             let answer = self.store(batch, body_bytes, reservation, deadline).await?;
             outcome.accepted = spans as u64 - answer.rejections.count;

@@ -3,12 +3,13 @@
 use std::collections::HashMap;
 
 use crate::assembly::forest::Forest;
+use crate::assembly::streams;
 use crate::messages;
 use crate::model::run::ShownStep;
 use crate::model::step::{Facts, Status, Step, StepType};
 
 /// Clocks of two instrumentations in one process differ by less than this.
-const WINDOW_SLACK_NS: u64 = 2_000_000;
+pub(super) const WINDOW_SLACK_NS: u64 = 2_000_000;
 
 /// How many calls that were open at the time a call without content is compared with.
 const OPEN_CALLS_MAX: usize = 32;
@@ -25,6 +26,9 @@ impl Copies {
     /// comparable ids are weighed with their usage, in [`crate::assembly::usage`].
     pub fn find(steps: &[ShownStep], forest: &Forest) -> Copies {
         let mut found = Copies { copy_of: vec![None; steps.len()], copies: HashMap::new() };
+        for (record, call) in streams::records(steps) {
+            found.add(record, call);
+        }
         found.by_response_id(steps, forest);
         found.without_content(steps, forest);
         found.nested_tools(steps, forest);
@@ -263,7 +267,7 @@ pub(super) fn response_id<'a>(kind: &StepType, facts: &'a Facts) -> Option<&'a s
     id.filter(|_| kind.is_call())
 }
 
-fn has_content(step: &Step) -> bool {
+pub(super) fn has_content(step: &Step) -> bool {
     let holds = |text: &Option<String>| text.as_deref().is_some_and(messages::is_usable);
     holds(&step.input) || holds(&step.output)
 }

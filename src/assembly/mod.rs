@@ -11,11 +11,13 @@ mod otlp;
 mod requests;
 mod roles;
 mod status;
+mod streams;
 mod texts;
 mod tools;
 mod tree;
 mod twins;
 mod usage;
+mod wrappers;
 
 use std::time::Duration;
 
@@ -26,7 +28,7 @@ use crate::model::run::{Assembled, Declared};
 use crate::model::step::Step;
 
 pub use tree::{Node, tree};
-pub use twins::{Call, Twin, identified_calls, original_of};
+pub use twins::{Call, Columns, Moment, Said, Twin, asked_calls, original_of};
 
 /// When silence becomes an answer; `runs.*` of the configuration.
 #[derive(Clone, Copy, Debug)]

@@ -1,8 +1,9 @@
-//! The command line: `vectoros [serve]`, `keys …`, `migrate`, `check`.
+//! The command line: `vectoros [serve]`, `keys …`, `migrate`, `check`, `prices …`.
 
 mod serve;
 mod keys;
 mod check;
+mod prices;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -38,6 +39,8 @@ enum Command {
     Migrate,
     /// Check the configuration and the database and say what is wrong
     Check,
+    /// Show what a model costs and why; with counts of tokens, what a call costs
+    Prices(prices::PricesCommand),
 }
 
 /// Runs the program: 0 fine, 1 failed, 2 wrong usage or configuration.
@@ -57,6 +60,7 @@ pub fn main() -> ExitCode {
             Command::Keys(command) => keys::run(&config, command).await,
             Command::Migrate => check::migrate(&config).await,
             Command::Check => check::run(&config).await,
+            Command::Prices(command) => prices::run(&config, &command),
         }
     });
     match done {

@@ -13,11 +13,12 @@ use crate::mapping::origin;
 use crate::mapping::step::{Making, step};
 use crate::model::span::{self, Origin, Span};
 use crate::model::step::{Source, Step};
+use crate::prices::Prices;
 
 /// Versions that are kept of one span, the winner included. Worse ones leave no trace.
 pub(super) const VERSIONS_MAX: usize = 8;
 
-pub(super) fn merge(one: Step, other: Step, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
+pub(super) fn merge(one: Step, other: Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
     if one.content_hash == other.content_hash {
         return one;
     }
@@ -50,6 +51,7 @@ pub(super) fn merge(one: Step, other: Step, origin_of: &dyn Fn(Uuid) -> Option<S
         day_of_receipt: one.day.min(other.day),
         added: &added,
         versions: &losers,
+        prices: Some(prices),
     };
     let mut merged = step(&union, &making, &mut hasher);
     merged.day = making.day_of_receipt;

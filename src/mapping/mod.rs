@@ -17,6 +17,7 @@ use crate::model::id::ProjectId;
 use crate::model::span::{Origin, Span};
 use crate::model::step::{Step, StepType};
 use crate::otlp::SpanGroup;
+use crate::prices::Prices;
 
 pub mod detail;
 
@@ -24,26 +25,57 @@ mod usable;
 mod normal_form;
 mod precedence;
 mod indexed;
+mod python_literal;
+mod tags;
 mod canonical;
 mod draft;
 mod tokens;
 mod content_json;
 mod langchain;
+mod association;
 mod gen_ai_legacy;
 mod gen_ai;
 mod openinference;
 mod anthropic_sdk;
+mod event_list;
+mod pydantic_ai;
+mod logfire;
+mod openai_agents;
+mod ai_sdk;
+mod ai_sdk_7;
+mod langfuse;
+mod langsmith;
+mod mlflow;
 mod familiar;
 mod unflatten;
 mod any_content;
 mod any_prefix;
 mod any_event;
+mod indexed_prompts;
+mod vector_db;
+mod openllmetry;
+mod crewai;
+mod strands;
+mod agent_framework;
+mod mcp;
+mod spring_ai;
+mod minor;
+mod litellm;
+mod laminar;
+mod agentops;
+mod openlit;
+mod braintrust;
+mod langwatch;
+mod haystack;
+mod openinference_frameworks;
 mod generic;
 mod status;
 mod content_hash;
 mod origin;
+mod cost;
 mod step;
 mod merge;
+mod pending;
 
 /// How the spans of one instrumentation or convention are read.
 struct Dialect {
@@ -56,21 +88,54 @@ struct Dialect {
 }
 
 macro_rules! dialects {
-    ($($module:ident),* $(,)?) => {
+    ($($module:ident;)*) => {
         &[$(Dialect { speaks: $module::speaks, kind: $module::kind, fields: $module::fields }),*]
     };
 }
 
 /// Every dialect. Order decides between offers of equal rank only; `langchain` refines what those before it found.
-const DIALECTS: &[Dialect] =
-    dialects![openinference, gen_ai, gen_ai_legacy, anthropic_sdk, langchain, any_prefix, any_event, generic,];
+const DIALECTS: &[Dialect] = dialects! {
+    langfuse;
+    openinference;
+    gen_ai;
+    gen_ai_legacy;
+    anthropic_sdk;
+    ai_sdk;
+    ai_sdk_7;
+    langsmith;
+    mlflow;
+    indexed_prompts;
+    openllmetry;
+    crewai;
+    pydantic_ai;
+    logfire;
+    openai_agents;
+    strands;
+    agent_framework;
+    mcp;
+    spring_ai;
+    minor;
+    litellm;
+    laminar;
+    agentops;
+    openlit;
+    braintrust;
+    langwatch;
+    haystack;
+    openinference_frameworks;
+    langchain;
+    any_prefix;
+    any_event;
+    generic;
+};
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
-/// when the partition day is chosen.
+/// when the partition day is chosen. Calls are priced by `prices`.
 pub fn map_traces(
     project: ProjectId,
     groups: Vec<SpanGroup>,
     received_at: DateTime<Utc>,
+    prices: &Prices,
 ) -> (Vec<Step>, Vec<OriginRow>) {
     let mut steps = Vec::with_capacity(groups.iter().map(|group| group.spans.len()).sum());
     let mut origins = Vec::new();
@@ -85,8 +150,9 @@ pub fn map_traces(
             day_of_receipt: received_at.date_naive(),
             added: &[],
             versions: &[],
+            prices: Some(prices),
         };
-        steps.extend(group.spans.iter().map(|span| step::step(span, &making, &mut hasher)));
+        steps.extend(group.spans.iter().map(|span| step::step(&pending::announced(span), &making, &mut hasher)));
         if known.insert(row.id) {
             origins.push(row);
         }
@@ -103,6 +169,7 @@ pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static 
         day_of_receipt: NaiveDate::default(),
         added: &[],
         versions: &[],
+        prices: None,
     };
     step::sources(span, &making)
 }
@@ -111,8 +178,8 @@ pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static 
 /// copies matters. Ended beats unended, then the later end, more attributes, the larger content hash. Attributes that
 /// only the other version has are added; the other version itself is kept in `metadata.otel.versions`, up to a bound.
 /// `origin_of` gives the stored body of an [`OriginRow`].
-pub fn merge(one: Step, other: Step, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
-    merge::merge(one, other, origin_of)
+pub fn merge(one: Step, other: Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
+    merge::merge(one, other, prices, origin_of)
 }
 
 #[cfg(test)]

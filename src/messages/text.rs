@@ -203,7 +203,7 @@ const INPUT_KEYS: [&str; 19] = [
     "value",
 ];
 
-const OUTPUT_KEYS: [&str; 17] = [
+const OUTPUT_KEYS: [&str; 18] = [
     "message",
     "messages",
     "output",
@@ -221,6 +221,7 @@ const OUTPUT_KEYS: [&str; 17] = [
     "replies",
     "blocks",
     "value",
+    "combined_chunk_content",
 ];
 
 fn of_object(object: &Map<String, Value>, level: usize, side: Side) -> Option<View> {

@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::assembly::{Call, Twin};
+use crate::assembly::{Call, Columns, Said, Twin};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Scopes};
 use crate::model::run::{Declared, Run};
@@ -248,14 +248,34 @@ pub(super) struct TwinRow {
     kind: String,
     start_ns: Option<i64>,
     end_ns: Option<i64>,
+    model: Option<String>,
+    tokens: Option<i64>,
+    status: String,
+    has_content: bool,
+    same_question: bool,
     facts: Json<Facts>,
 }
+
+/// What is told of a call of another run beside the run: in the order of [`TwinRow`].
+macro_rules! twin_columns {
+    () => {
+        "type, start_ns, end_ns, model, tokens, status, input IS NOT NULL OR output IS NOT NULL AS has_content, facts"
+    };
+}
+pub(super) use twin_columns;
 
 impl TwinRow {
     /// The run that asked, and what was found for it. `None` when the step is no call.
     pub fn twin(self) -> Option<(RunKey, Twin)> {
-        let (start_ns, end_ns) = (self.start_ns.map(i64::cast_unsigned), self.end_ns.map(i64::cast_unsigned));
-        let call = Call::new(&StepType::from_word(&self.kind), &self.facts.0, start_ns, end_ns)?;
+        let columns = Columns {
+            start_ns: self.start_ns.map(i64::cast_unsigned),
+            end_ns: self.end_ns.map(i64::cast_unsigned),
+            model: self.model,
+            tokens: self.tokens,
+            status: Status::from_word(&self.status).unwrap_or_default(),
+            said: Said { any: self.has_content, same_question: self.same_question },
+        };
+        let call = Call::new(&StepType::from_word(&self.kind), &self.facts.0, columns)?;
         let asked = RunKey { project: ProjectId(self.project_id), run_id: self.asked_run_id };
         let (run_is_bare, run_latency_s) = (self.bare, self.latency_s);
         Some((asked, Twin { run_id: self.run_id, run_is_bare, run_latency_s, call }))

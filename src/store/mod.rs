@@ -22,12 +22,14 @@ use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
 use crate::assembly::LifeCycle;
+use crate::mapping;
 use crate::model::batch::{Batch, Written};
 use crate::model::id::ProjectId;
 use crate::model::key::{ApiKey, Quota, Scopes};
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 /// What the caller does next.
 #[derive(Debug, thiserror::Error)]
@@ -60,11 +62,11 @@ impl Default for Tuning {
 }
 
 /// The store at `url`: `sqlite://path` or `postgres://user@host/database`. A SQLite file is created if it is missing;
-/// a Postgres server may be away and is looked for on first use.
-pub async fn open(url: &str, tuning: Tuning) -> anyhow::Result<Arc<dyn Store>> {
+/// a Postgres server may be away and is looked for on first use. `prices` price what is merged of several versions.
+pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Result<Arc<dyn Store>> {
     match url.split_once("://") {
-        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, tuning).await?)),
-        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::open(url, tuning)?)),
+        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, tuning, prices).await?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::open(url, tuning, prices)?)),
         // What stands behind the scheme may hold a password.
         Some((scheme, _)) => {
             anyhow::bail!("no database of the kind {scheme:?}: the URL must begin with sqlite:// or postgres://")
@@ -149,8 +151,9 @@ fn origins_of(steps: &[Step]) -> Vec<Uuid> {
 }
 
 /// Versions of one step that lie on different days are one step to a reader.
-fn stored_run(run: Run, steps: Vec<Step>, origins: Vec<(Uuid, String)>) -> StoredRun {
+fn stored_run(run: Run, steps: Vec<Step>, origins: Vec<(Uuid, String)>, prices: &Prices) -> StoredRun {
     let bodies: HashMap<Uuid, &str> = origins.iter().map(|(id, body)| (*id, body.as_str())).collect();
-    let steps = rows::one_per_id(steps, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
+    let origin_of = |id| bodies.get(&id).map(|body| (*body).to_owned());
+    let steps = rows::one_per_id(steps, &|one, other| mapping::merge(one, other, prices, &origin_of));
     StoredRun { run, steps, origins }
 }

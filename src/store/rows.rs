@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use super::plan::Merge;
 use super::storable;
 use super::tables::{RunDays, Tables};
 use crate::assembly::{LifeCycle, Receipt, assemble};
@@ -12,12 +13,13 @@ use crate::mapping;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::run::{Assembled, Declared, Run};
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 /// The row of a run of which nothing is stored yet. It was received first and last at `received`.
 pub(super) fn first_row(
     key: RunKey,
     steps: Vec<Step>,
-    origin_of: &dyn Fn(Uuid) -> Option<String>,
+    merge: Merge<'_>,
     declared: Option<Declared>,
     received: (DateTime<Utc>, DateTime<Utc>),
     life: &LifeCycle,
@@ -26,7 +28,7 @@ pub(super) fn first_row(
     let (created_at, received_at) = received;
     let receipt = Receipt { created_at, updated_at: now, received_at };
     let days: Vec<NaiveDate> = steps.iter().map(|step| step.day).collect();
-    let mut run = storable::run(assemble(key, one_per_id(steps, origin_of), declared, receipt, life, now).run)?;
+    let mut run = storable::run(assemble(key, one_per_id(steps, merge), declared, receipt, life, now).run)?;
     days.into_iter().for_each(|day| include_day(&mut run, day));
     Ok(run)
 }
@@ -71,11 +73,13 @@ pub(super) fn include_day(run: &mut Run, day: NaiveDate) {
 pub(super) async fn steps_by_run(
     tables: &mut impl Tables,
     runs: &[RunDays],
+    prices: &Prices,
 ) -> sqlx::Result<HashMap<RunKey, Vec<Step>>> {
     let steps = tables.steps_of_runs(runs).await?;
     let bodies = bodies_of(tables, split_over_days(&steps)).await?;
     let mut by_run: HashMap<RunKey, Vec<Step>> = HashMap::with_capacity(runs.len());
-    for step in one_per_id(steps, &|id| bodies.get(&id).cloned()) {
+    let origin_of = |id| bodies.get(&id).cloned();
+    for step in one_per_id(steps, &|one, other| mapping::merge(one, other, prices, &origin_of)) {
         by_run.entry(step.run).or_default().push(step);
     }
     Ok(by_run)
@@ -103,12 +107,12 @@ fn split_over_days(steps: &[Step]) -> Vec<(ProjectId, Uuid)> {
 }
 
 /// One step for each id of each run, merged where there are several versions, in order of their keys.
-pub(super) fn one_per_id(steps: Vec<Step>, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Vec<Step> {
+pub(super) fn one_per_id(steps: Vec<Step>, merge: Merge<'_>) -> Vec<Step> {
     let mut by_id: BTreeMap<(RunKey, String), Step> = BTreeMap::new();
     for step in steps {
         let key = (step.run, step.id.clone());
         let merged = match by_id.remove(&key) {
-            Some(version) => mapping::merge(version, step, origin_of),
+            Some(version) => merge(version, step),
             None => step,
         };
         by_id.insert(key, merged);

@@ -6,11 +6,12 @@ use chrono::{DateTime, Utc};
 
 use super::rows::{assembled_again, include_day, replacing, steps_by_run};
 use super::storable;
-use super::tables::{AskedCall, RunDays, Tables};
-use crate::assembly::{LifeCycle, Twin, identified_calls, original_of};
+use super::tables::{AskedCall, AskedMoment, RunDays, Tables};
+use crate::assembly::{LifeCycle, Twin, asked_calls, original_of};
 use crate::model::id::RunKey;
 use crate::model::run::{Assembled, Run};
 use crate::model::step::Status;
+use crate::prices::Prices;
 
 /// Steps held in memory at a time; a single run may have more.
 const STEPS_AT_ONCE_MAX: i64 = 10_000;
@@ -23,6 +24,7 @@ pub(super) async fn sweep(
     life: &LifeCycle,
     now: DateTime<Utc>,
     limit: u32,
+    prices: &Prices,
 ) -> sqlx::Result<u32> {
     let now = storable::time(now);
     let mut due = tables.lock_due_runs(now, limit).await?;
@@ -31,7 +33,7 @@ pub(super) async fn sweep(
     for mut runs in portions(due) {
         runs.sort_by_key(|run| run.key);
         let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
-        let mut steps = steps_by_run(tables, &days).await?;
+        let mut steps = steps_by_run(tables, &days, prices).await?;
         let mut updated = Vec::new();
         let mut bare = Vec::new();
         for old in &runs {
@@ -61,13 +63,17 @@ async fn with_originals(
     runs: Vec<(&Run, Assembled)>,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<Run>> {
-    let mut asked = Vec::new();
+    let (mut by_id, mut by_moment) = (Vec::new(), Vec::new());
     for (_, assembled) in &runs {
         let days = RunDays::of(&assembled.run);
-        asked.extend(identified_calls(assembled).into_iter().map(|call| AskedCall::new(days, call)));
+        let calls = asked_calls(assembled);
+        by_id.extend(calls.iter().filter_map(|call| AskedCall::new(days, call)));
+        by_moment.extend(calls.iter().filter_map(|call| AskedMoment::new(days, call)));
     }
+    let mut found = tables.twins(&by_id).await?;
+    found.extend(tables.neighbours(&by_moment).await?);
     let mut twins: HashMap<RunKey, Vec<Twin>> = HashMap::new();
-    for (run, twin) in tables.twins(&asked).await? {
+    for (run, twin) in found {
         twins.entry(run).or_default().push(twin);
     }
     let mut updated = Vec::new();

@@ -51,14 +51,46 @@ pub(super) struct AskedCall {
 }
 
 impl AskedCall {
-    pub fn new(run: RunDays, call: Call) -> AskedCall {
-        let end_ns = i64::try_from(call.window.1).unwrap_or(i64::MAX);
-        AskedCall { run, response_id: call.response_id, end_ns }
+    /// `None` for a call without an id.
+    pub fn new(run: RunDays, call: &Call) -> Option<AskedCall> {
+        Some(AskedCall { run, response_id: call.response_id.clone()?, end_ns: bounded(call.window.1) })
     }
+}
+
+/// A call of a run, asked for in other runs by its process and time.
+#[derive(Clone, Debug)]
+pub(super) struct AskedMoment {
+    pub run: RunDays,
+    pub instance: String,
+    pub latest_start_ns: i64,
+    pub earliest_end_ns: i64,
+    /// Found calls tell whether theirs is the same.
+    pub input: Option<String>,
+}
+
+impl AskedMoment {
+    /// `None` for a call that tells enough to be found by its id, or nothing to be found by.
+    pub fn new(run: RunDays, call: &Call) -> Option<AskedMoment> {
+        let moment = call.moment()?;
+        Some(AskedMoment {
+            run,
+            instance: moment.instance,
+            latest_start_ns: bounded(moment.latest_start_ns),
+            earliest_end_ns: bounded(moment.earliest_end_ns),
+            input: call.open_question.clone(),
+        })
+    }
+}
+
+/// Nanoseconds as a column holds them. A call that has not ended reaches further.
+fn bounded(ns: u64) -> i64 {
+    i64::try_from(ns).unwrap_or(i64::MAX)
 }
 
 /// Steps that one asked call is compared with, the latest first. Senders that repeat an id for ever are not read whole.
 pub(super) const TWINS_MAX: i64 = 32;
+/// Calls of one process that are looked through for those [`TWINS_MAX`], the latest first.
+pub(super) const NEIGHBOURS_MAX: i64 = 256;
 
 /// Rows are given in the order of their keys, without repetitions.
 #[async_trait]
@@ -84,4 +116,7 @@ pub(super) trait Tables: Send {
     /// Calls with the same response id in other runs of the project, with the run that asked; at most [`TWINS_MAX`] for
     /// each asked call.
     async fn twins(&mut self, calls: &[AskedCall]) -> sqlx::Result<Vec<(RunKey, Twin)>>;
+    /// Calls without a response id of the same process around the same time in other runs, with the run that asked; at
+    /// most [`TWINS_MAX`] of [`NEIGHBOURS_MAX`] for each asked moment.
+    async fn neighbours(&mut self, moments: &[AskedMoment]) -> sqlx::Result<Vec<(RunKey, Twin)>>;
 }

@@ -4,6 +4,7 @@ mod collector;
 mod database;
 mod golden;
 mod kill;
+mod killed;
 mod layering;
 mod life;
 mod native;

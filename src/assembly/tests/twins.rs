@@ -2,7 +2,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use super::builder::*;
-use crate::assembly::{Twin, assemble, identified_calls, original_of};
+use crate::assembly::{Twin, asked_calls, assemble, original_of};
 use crate::model::id::RunKey;
 use crate::model::run::Assembled;
 use crate::model::step::{Step, StepType};
@@ -118,9 +118,9 @@ fn each_call_counts_with_the_steps_that_repeat_it() {
     assert_eq!(original(&nested, &[&of_agent(2)]), Some(2));
     let failed = run(1, vec![call("f", None, 5, 9).fails("429"), identified("c", None, "r1", 20, 40)]);
     assert_eq!(original(&failed, &[&of_agent(2)]), None, "the failed call is shown nowhere else");
-    assert!(identified_calls(&failed).is_empty());
-    assert_eq!(identified_calls(&nested).len(), 1);
-    assert!(identified_calls(&of_agent(2)).is_empty(), "nothing is asked for a run that can be no copy");
+    assert!(asked_calls(&failed).is_empty());
+    assert_eq!(asked_calls(&nested).len(), 1);
+    assert!(asked_calls(&of_agent(2)).is_empty(), "nothing is asked for a run that can be no copy");
 }
 
 #[test]
@@ -147,4 +147,37 @@ fn the_mark_stays_only_on_a_bare_run() {
     let mut agents = of_agent(1).run;
     agents.set_original(Some(other));
     assert_eq!((agents.duplicate_of, agents.metadata.get("duplicate_of_run")), (None, None));
+}
+
+fn of_process(step: Step) -> Step {
+    step.facts(|facts| facts.instance = Some("i".to_owned()))
+}
+
+#[test]
+fn a_call_that_tells_nothing_is_the_one_around_it_by_the_same_process() {
+    let framework = |failed: bool| {
+        let call = of_process(call("C", None, 20, 40).says("Weather?", ""));
+        run(2, vec![if failed { call.fails("429") } else { call.tokens(3, 4) }])
+    };
+    let copy = |change: fn(Step) -> Step| run(1, vec![change(of_process(call("c", None, 22, 38)).fails("429"))]);
+    assert_eq!(original(&copy(|step| step), &[&framework(true)]), Some(2));
+    assert_eq!(original(&copy(|step| step), &[&framework(false)]), Some(2), "an attempt that was tried again");
+    assert_eq!(original(&framework(true), &[&copy(|step| step)]), None, "what has texts is the original");
+    assert_eq!(original(&copy(|step| step.says("Hi", "")), &[&framework(true)]), None, "a question of its own");
+    assert_eq!(original(&copy(|step| step.tokens(1, 1)), &[&framework(false)]), None, "tokens of its own");
+    let elsewhere: [fn(Step) -> Step; 4] = [
+        |step| step.facts(|facts| facts.instance = Some("j".to_owned())),
+        |step| step.facts(|facts| facts.instance = None),
+        |step| Step { model: Some("gpt-5".to_owned()), ..step },
+        |step| Step { end_ns: step.end_ns.map(|end| end + 5_000_000), ..step },
+    ];
+    for change in elsewhere {
+        assert_eq!(original(&copy(change), &[&framework(true)]), None);
+    }
+    let slack: fn(Step) -> Step = |step| Step { end_ns: step.end_ns.map(|end| end + 3_000_000), ..step };
+    assert_eq!(original(&copy(slack), &[&framework(true)]), Some(2), "two clocks");
+    let silent = run(3, vec![agent("A", None, 0, 90), of_process(call("C", Some("A"), 20, 40)).fails("429")]);
+    assert_eq!(original(&copy(|step| step), &[&silent]), Some(3), "an agent's call, though nobody kept its texts");
+    let silent_too = run(3, vec![of_process(call("C", None, 20, 40)).fails("429")]);
+    assert_eq!(original(&copy(|step| step), &[&silent_too]), None, "nothing tells them from two calls");
 }

@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::model::id::run_id_of_trace;
 use crate::model::span::{Origin, Span};
 use crate::model::step::{Source, Step};
 use crate::model::value::AnyValue;
@@ -37,6 +38,7 @@ pub fn metadata(step: &Step, origin_body: Option<&str>) -> Map<String, Value> {
     if !columns.is_empty() {
         put_back(&mut metadata, &columns);
     }
+    link_runs(&mut metadata);
     let otel = metadata.entry("otel").or_insert_with(|| Value::Object(Map::new()));
     if let Value::Object(otel) = otel {
         otel.entry("name").or_insert_with(|| Value::from(step.name.as_str()));
@@ -55,6 +57,17 @@ pub fn metadata(step: &Step, origin_body: Option<&str>) -> Map<String, Value> {
         }
     }
     metadata
+}
+
+/// Each link names the run that its trace became, should it be one.
+fn link_runs(metadata: &mut Map<String, Value>) {
+    for link in metadata.get_mut("links").and_then(Value::as_array_mut).into_iter().flatten() {
+        let Value::Object(link) = link else { continue };
+        let trace_id: Option<[u8; 16]> = link.get("trace_id").and_then(Value::as_str).and_then(read::bytes_of);
+        if let Some(trace_id) = trace_id {
+            link.insert("run_id".to_owned(), Value::from(run_id_of_trace(trace_id).to_string()));
+        }
+    }
 }
 
 fn put_back(metadata: &mut Map<String, Value>, columns: &[(&str, &str)]) {

@@ -192,7 +192,7 @@ fn word(value: Option<Value>, words: &[&str]) -> i32 {
 }
 
 /// Exactly `N` bytes from their lower-case hexadecimal text.
-fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
+pub(crate) fn bytes_of<const N: usize>(text: &str) -> Option<[u8; N]> {
     let mut bytes = [0; N];
     if text.len() != 2 * N || !text.is_ascii() {
         return None;

@@ -16,9 +16,11 @@ use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::run::Run;
 use crate::model::step::Step;
-use crate::store::columns::{RunRow, StepRow, TwinRow, decoded, run_changes, run_columns, step_changes, step_columns};
+use crate::store::columns::{
+    RunRow, StepRow, TwinRow, decoded, run_changes, run_columns, step_changes, step_columns, twin_columns,
+};
 use crate::store::storable;
-use crate::store::tables::{AskedCall, RunDays, StepKey, TWINS_MAX, Tables};
+use crate::store::tables::{AskedCall, AskedMoment, NEIGHBOURS_MAX, RunDays, StepKey, TWINS_MAX, Tables};
 
 const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) \
     SELECT project_id, origin_id, body::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[]) \
@@ -108,15 +110,35 @@ const STEPS_OF_RUNS: &str = concat!(
 );
 
 /// A call that overlaps another starts on the same day or on one beside it.
-const TWINS: &str = "SELECT asked.project_id, asked.run_id AS asked_run_id, found.run_id, bare, latency_s, found.type, \
-    found.start_ns, found.end_ns, found.facts \
-    FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[], $5::text[], $6::bigint[]) \
-    AS asked (project_id, run_id, first_day, last_day, response_id, end_ns) CROSS JOIN LATERAL (\
-    SELECT steps.run_id, type, start_ns, steps.end_ns, facts FROM steps WHERE steps.project_id = asked.project_id \
-    AND facts->>'response_id' = asked.response_id AND start_ns <= asked.end_ns AND steps.run_id <> asked.run_id \
-    AND day BETWEEN asked.first_day - 1 AND asked.last_day + 1 AND day BETWEEN $7::date - 1 AND $8::date + 1 \
-    ORDER BY start_ns DESC LIMIT $9) AS found \
-    JOIN runs ON runs.project_id = asked.project_id AND runs.run_id = found.run_id";
+const TWINS: &str = concat!(
+    "SELECT asked.project_id, asked.run_id AS asked_run_id, found.*, bare, latency_s, FALSE AS same_question \
+     FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[], $5::text[], $6::bigint[]) \
+     AS asked (project_id, run_id, first_day, last_day, response_id, end_ns) CROSS JOIN LATERAL (\
+     SELECT steps.run_id, ",
+    twin_columns!(),
+    " FROM steps WHERE steps.project_id = asked.project_id \
+     AND facts->>'response_id' = asked.response_id AND start_ns <= asked.end_ns AND steps.run_id <> asked.run_id \
+     AND day BETWEEN asked.first_day - 1 AND asked.last_day + 1 AND day BETWEEN $7::date - 1 AND $8::date + 1 \
+     ORDER BY start_ns DESC LIMIT $9) AS found \
+     JOIN runs ON runs.project_id = asked.project_id AND runs.run_id = found.run_id"
+);
+
+const NEIGHBOURS: &str = concat!(
+    "SELECT asked.project_id, asked.run_id AS asked_run_id, found.*, bare, latency_s \
+     FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[], $5::text[], $6::bigint[], $7::bigint[], $8::text[]) \
+     AS asked (project_id, run_id, first_day, last_day, instance, latest_start_ns, earliest_end_ns, input) \
+     CROSS JOIN LATERAL (SELECT * FROM (SELECT steps.run_id, ",
+    twin_columns!(),
+    ", COALESCE(steps.input = asked.input, FALSE) AS same_question FROM steps \
+     WHERE steps.project_id = asked.project_id AND facts->>'instance' = asked.instance \
+     AND start_ns <= asked.latest_start_ns AND type IN ('model_call', 'embedding', 'rerank') \
+     AND facts->>'response_id' IS NULL AND facts->>'instance' IS NOT NULL \
+     AND day BETWEEN asked.first_day - 1 AND asked.last_day + 1 AND day BETWEEN $9::date - 1 AND $10::date + 1 \
+     ORDER BY start_ns DESC LIMIT $11) AS near \
+     WHERE near.run_id <> asked.run_id AND COALESCE(near.end_ns, asked.earliest_end_ns) >= asked.earliest_end_ns \
+     ORDER BY near.start_ns DESC LIMIT $12) AS found \
+     JOIN runs ON runs.project_id = asked.project_id AND runs.run_id = found.run_id"
+);
 
 #[async_trait]
 impl Tables for PgConnection {
@@ -238,6 +260,28 @@ impl Tables for PgConnection {
             .bind(column(calls, |call| call.end_ns))
             .bind(first_day)
             .bind(last_day)
+            .bind(TWINS_MAX)
+            .fetch_all(self)
+            .await?;
+        Ok(rows.into_iter().filter_map(TwinRow::twin).collect())
+    }
+
+    async fn neighbours(&mut self, moments: &[AskedMoment]) -> sqlx::Result<Vec<(RunKey, Twin)>> {
+        let Some((first_day, last_day)) = bounds(moments.iter().map(|it| (it.run.first_day, it.run.last_day))) else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<TwinRow> = sqlx::query_as(NEIGHBOURS)
+            .bind(column(moments, |moment| moment.run.key.project.0))
+            .bind(column(moments, |moment| moment.run.key.run_id))
+            .bind(column(moments, |moment| moment.run.first_day))
+            .bind(column(moments, |moment| moment.run.last_day))
+            .bind(column(moments, |moment| moment.instance.as_str()))
+            .bind(column(moments, |moment| moment.latest_start_ns))
+            .bind(column(moments, |moment| moment.earliest_end_ns))
+            .bind(column(moments, |moment| moment.input.as_deref()))
+            .bind(first_day)
+            .bind(last_day)
+            .bind(NEIGHBOURS_MAX)
             .bind(TWINS_MAX)
             .fetch_all(self)
             .await?;

@@ -26,6 +26,7 @@ use crate::model::key::{ApiKey, Quota};
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -39,11 +40,12 @@ pub(super) struct SqliteStore {
     /// Writers, the sweeper and keys take turns.
     connection: Arc<Mutex<Lent>>,
     tuning: Tuning,
+    prices: Arc<Prices>,
 }
 
 impl SqliteStore {
     /// Creates the file if it is missing.
-    pub async fn open(path: &str, tuning: Tuning) -> anyhow::Result<SqliteStore> {
+    pub async fn open(path: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Result<SqliteStore> {
         ensure!(!path.is_empty() && !path.contains(":memory:"), "a SQLite store needs a file: sqlite://path");
         let file = SqliteConnectOptions::new().filename(Path::new(path)).busy_timeout(BUSY_MAX);
         let options = durable(file.clone());
@@ -55,7 +57,7 @@ impl SqliteStore {
             .acquire_timeout(ACQUIRE_MAX)
             .connect_lazy_with(file.pragma("query_only", "1"));
         let connection = Arc::new(Mutex::new(Lent::new(options.clone(), connection)));
-        Ok(SqliteStore { options, readers, connection, tuning })
+        Ok(SqliteStore { options, readers, connection, tuning, prices })
     }
 }
 
@@ -86,7 +88,11 @@ impl Store for SqliteStore {
     }
 
     async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
-        Ok(Box::new(SqliteWriter { connection: self.connection.clone(), tuning: self.tuning }))
+        Ok(Box::new(SqliteWriter {
+            connection: self.connection.clone(),
+            tuning: self.tuning,
+            prices: self.prices.clone(),
+        }))
     }
 
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
@@ -108,7 +114,7 @@ impl Store for SqliteStore {
             ids.push_bind(id);
         }
         let origins = query.push(")").build_query_as::<(Uuid, String)>().fetch_all(&self.readers).await?;
-        Ok(Some(super::stored_run(run, steps, origins)))
+        Ok(Some(super::stored_run(run, steps, origins, &self.prices)))
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {
@@ -120,7 +126,7 @@ impl Store for SqliteStore {
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError> {
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
-        let swept = sweep::sweep(&mut connection, life, now, limit).await?;
+        let swept = sweep::sweep(&mut connection, life, now, limit, &self.prices).await?;
         lent.commit(connection).await?;
         Ok(swept)
     }
@@ -178,6 +184,7 @@ impl Store for SqliteStore {
 struct SqliteWriter {
     connection: Arc<Mutex<Lent>>,
     tuning: Tuning,
+    prices: Arc<Prices>,
 }
 
 #[async_trait]
@@ -190,7 +197,8 @@ impl StoreWriter for SqliteWriter {
     ) -> Result<Vec<Written>, StoreError> {
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
-        let written = write::write(&mut connection, batches, life, now, self.tuning.inline_steps_max).await?;
+        let written =
+            write::write(&mut connection, batches, life, now, self.tuning.inline_steps_max, &self.prices).await?;
         lent.commit(connection).await?;
         Ok(written)
     }

@@ -14,9 +14,11 @@ use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::run::Run;
 use crate::model::step::{Step, Usage};
-use crate::store::columns::{RunRow, StepRow, TwinRow, decoded, run_changes, run_columns, step_changes, step_columns};
+use crate::store::columns::{
+    RunRow, StepRow, TwinRow, decoded, run_changes, run_columns, step_changes, step_columns, twin_columns,
+};
 use crate::store::storable;
-use crate::store::tables::{AskedCall, RunDays, StepKey, TWINS_MAX, Tables};
+use crate::store::tables::{AskedCall, AskedMoment, NEIGHBOURS_MAX, RunDays, StepKey, TWINS_MAX, Tables};
 
 /// Rows of one statement, from the largest portion that fits. 64 rows of 39 columns stay far below SQLite's bound of
 /// 32,766 parameters.
@@ -28,14 +30,37 @@ const INSERT_STEPS: &str = concat!("INSERT INTO steps (", step_columns!(), ") ")
 const UPDATE_RUN: &str = concat!(" ON CONFLICT (project_id, run_id) DO UPDATE SET ", run_changes!());
 const UPDATE_STEP: &str = concat!(" ON CONFLICT (project_id, run_id, step_id, day) DO UPDATE SET ", step_changes!());
 
+/// The condition of the index `steps_unidentified`, word for word.
+macro_rules! unidentified_calls {
+    () => {
+        "type IN ('model_call', 'embedding', 'rerank') AND json_extract(facts, '$.response_id') IS NULL \
+         AND json_extract(facts, '$.instance') IS NOT NULL"
+    };
+}
+
 const DUE_RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE due_at <= $1 ORDER BY due_at LIMIT $2");
 
 /// Binds project, run, response id, end and bound.
-const TWINS: &str = "SELECT found.project_id, $2 AS asked_run_id, found.run_id, bare, latency_s, type, start_ns, \
-    end_ns, facts FROM (SELECT project_id, run_id, type, start_ns, end_ns, facts FROM steps WHERE project_id = $1 \
-    AND json_extract(facts, '$.response_id') = $3 AND json_extract(facts, '$.response_id') IS NOT NULL \
-    AND start_ns <= $4 AND run_id <> $2 ORDER BY start_ns DESC LIMIT $5) AS found \
-    JOIN runs ON runs.project_id = found.project_id AND runs.run_id = found.run_id";
+const TWINS: &str = concat!(
+    "SELECT found.*, $2 AS asked_run_id, bare, latency_s, FALSE AS same_question FROM (SELECT project_id, run_id, ",
+    twin_columns!(),
+    " FROM steps WHERE project_id = $1 AND json_extract(facts, '$.response_id') = $3 \
+     AND json_extract(facts, '$.response_id') IS NOT NULL AND start_ns <= $4 AND run_id <> $2 \
+     ORDER BY start_ns DESC LIMIT $5) AS found \
+     JOIN runs ON runs.project_id = found.project_id AND runs.run_id = found.run_id"
+);
+
+/// Binds project, run, instance, latest start, earliest end, input, and two bounds.
+const NEIGHBOURS: &str = concat!(
+    "SELECT found.*, $2 AS asked_run_id, bare, latency_s FROM (SELECT project_id, run_id, ",
+    twin_columns!(),
+    ", COALESCE(input = $6, FALSE) AS same_question FROM steps WHERE project_id = $1 \
+     AND json_extract(facts, '$.instance') = $3 AND start_ns <= $4 AND ",
+    unidentified_calls!(),
+    " ORDER BY start_ns DESC LIMIT $7) AS found \
+     JOIN runs ON runs.project_id = found.project_id AND runs.run_id = found.run_id \
+     WHERE found.run_id <> $2 AND COALESCE(end_ns, $5) >= $5 ORDER BY start_ns DESC LIMIT $8"
+);
 
 #[async_trait]
 impl Tables for SqliteConnection {
@@ -164,6 +189,25 @@ impl Tables for SqliteConnection {
                 .bind(call.run.key.run_id)
                 .bind(&*call.response_id)
                 .bind(call.end_ns)
+                .bind(TWINS_MAX)
+                .fetch_all(&mut *self)
+                .await?;
+            twins.extend(rows.into_iter().filter_map(TwinRow::twin));
+        }
+        Ok(twins)
+    }
+
+    async fn neighbours(&mut self, moments: &[AskedMoment]) -> sqlx::Result<Vec<(RunKey, Twin)>> {
+        let mut twins = Vec::new();
+        for moment in moments {
+            let rows: Vec<TwinRow> = sqlx::query_as(NEIGHBOURS)
+                .bind(moment.run.key.project.0)
+                .bind(moment.run.key.run_id)
+                .bind(&*moment.instance)
+                .bind(moment.latest_start_ns)
+                .bind(moment.earliest_end_ns)
+                .bind(moment.input.as_deref())
+                .bind(NEIGHBOURS_MAX)
                 .bind(TWINS_MAX)
                 .fetch_all(&mut *self)
                 .await?;

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use uuid::Uuid;
 use vectoros::model::id::ProjectId;
 use vectoros::model::query::RunFilter;
-use vectoros::model::step::Step;
+use vectoros::model::step::{Status, Step, Usage};
 use vectoros::store::Store;
 
 use super::on_both;
@@ -19,6 +19,8 @@ on_both!(
     a_run_that_stops_being_bare_returns_to_the_list,
     a_new_call_that_is_shown_nowhere_else_ends_the_mark,
     the_nearest_of_many_calls_with_one_id_is_found,
+    a_failed_call_without_an_id_is_found_by_its_process_and_time,
+    the_record_of_a_stream_shows_the_call_that_began_it,
 );
 
 const ALL: RunFilter = RunFilter { limit: 100, after: None, status: None, model: None };
@@ -39,9 +41,12 @@ fn original(project: ProjectId) -> Vec<Step> {
 
 /// The call alone, inside the window of the agent's.
 fn alone(project: ProjectId, trace: u128) -> Step {
+    identified(alone_of(project, trace))
+}
+
+fn alone_of(project: ProjectId, trace: u128) -> Step {
     let (start, end) = (at(2) + TimeDelta::milliseconds(200), at(2) + TimeDelta::milliseconds(800));
-    let step = Step { parent_id: None, start_ns: Some(ns(start)), end_ns: Some(ns(end)), ..span(project, trace, 2) };
-    identified(step)
+    Step { parent_id: None, start_ns: Some(ns(start)), end_ns: Some(ns(end)), ..span(project, trace, 2) }
 }
 
 async fn listed(store: &dyn Store, project: ProjectId) -> Vec<u128> {
@@ -166,4 +171,57 @@ async fn the_nearest_of_many_calls_with_one_id_is_found(store: &dyn Store) {
     assert_eq!(store.sweep(&LIFE, at(105), 200).await.unwrap(), 51);
     assert_eq!(duplicate_of(store, project, COPY).await, Some(AGENT));
     assert_eq!(listed(store, project).await.len(), 51);
+}
+
+/// A call by a process that has a name, without any id.
+fn unidentified(step: Step) -> Step {
+    let mut step = step;
+    step.facts.instance = Some("process-1".to_owned());
+    step
+}
+
+fn failed(step: Step) -> Step {
+    Step { status: Status::Error, error: Some("429".to_owned()), usage: Usage::default(), ..unidentified(step) }
+}
+
+/// The framework's record of a failed call has its texts, the client library's has none.
+async fn a_failed_call_without_an_id_is_found_by_its_process_and_time(store: &dyn Store) {
+    let project = project(store, "p").await;
+    let input = Some("Weather?".to_owned());
+    let framework = failed(Step { parent_id: None, input, ..span(project, 9, 2) });
+    let client = failed(alone_of(project, COPY));
+    write(store, &[batch(project, vec![client.clone(), framework])]).await;
+    for elsewhere in [10, 11, 12, 13] {
+        let mut other = Step { run: run_key(project, elsewhere), ..client.clone() };
+        match elsewhere {
+            10 => other.facts.instance = Some("process-2".to_owned()),
+            11 => other.model = Some("gpt-4".to_owned()),
+            12 => (other.start_ns, other.end_ns) = (Some(ns(at(4))), Some(ns(at(5)))),
+            _ => other.facts.instance = None,
+        }
+        write(store, &[batch(project, vec![other])]).await;
+    }
+    store.sweep(&LIFE, at(105), 10).await.unwrap();
+    assert_eq!(duplicate_of(store, project, COPY).await, Some(9));
+    assert_eq!(listed(store, project).await, [9, 10, 11, 12, 13]);
+    store.sweep(&LIFE, at(220), 10).await.unwrap();
+    assert_eq!(store.sweep(&LIFE, at(9_000), 10).await.unwrap(), 0);
+    assert_eq!(listed(store, project).await, [9, 10, 11, 12, 13]);
+}
+
+/// The call ended when its stream began; a record that stands at the end of the stream has what was answered.
+async fn the_record_of_a_stream_shows_the_call_that_began_it(store: &dyn Store) {
+    let project = project(store, "p").await;
+    let input = Some("Weather?".to_owned());
+    let call = Step { parent_id: None, input: input.clone(), usage: Usage::default(), ..span(project, COPY, 2) };
+    let end = at(2) + TimeDelta::milliseconds(3_020);
+    let (start_ns, end_ns) = (Some(ns(end)), Some(ns(end)));
+    let mut record =
+        Step { parent_id: None, input, output: Some("18 C".to_owned()), start_ns, end_ns, ..span(project, 9, 3) };
+    record.facts.more.insert("stream_seconds".to_owned(), 3.0.into());
+    write(store, &[batch(project, vec![unidentified(call), unidentified(record)])]).await;
+    store.sweep(&LIFE, at(105), 10).await.unwrap();
+    assert_eq!(duplicate_of(store, project, COPY).await, Some(9));
+    store.sweep(&LIFE, at(220), 10).await.unwrap();
+    assert_eq!(listed(store, project).await, [9]);
 }
