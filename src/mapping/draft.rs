@@ -37,7 +37,13 @@ impl<'a> Sent<'a> {
         if self.present[word] & bit == 0 {
             return None;
         }
-        span::get(&self.span.attributes, key)
+        let value = span::get(&self.span.attributes, key)?;
+        // Sent twice, and the last time without saying anything: the last usable value counts.
+        if !self.span.duplicate_attributes.is_empty() && !usable::is_usable(value) {
+            let earlier = self.span.duplicate_attributes.iter().rev().filter(|(name, _)| name == key);
+            return earlier.map(|(_, value)| value).find(|value| usable::is_usable(value)).or(Some(value));
+        }
+        Some(value)
     }
 
     /// The string under `key`, if it says something.
