@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 use crate::mapping::normal_form::{self, Named};
 use crate::mapping::precedence::{self, Family, error_text};
 use crate::mapping::usable;
+use crate::messages;
 use crate::model::span::{self, Event, Origin, Span};
 use crate::model::step::{StepType, Wrapped};
 use crate::model::value::AnyValue;
@@ -38,7 +39,13 @@ impl<'a> Sent<'a> {
         if self.present[word] & bit == 0 {
             return None;
         }
-        span::get(&self.span.attributes, key)
+        let value = span::get(&self.span.attributes, key)?;
+        // Sent twice, and the last time without saying anything: the last usable value counts.
+        if !self.span.duplicate_attributes.is_empty() && !usable::is_usable(value) {
+            let earlier = self.span.duplicate_attributes.iter().rev().filter(|(name, _)| name == key);
+            return earlier.map(|(_, value)| value).find(|value| usable::is_usable(value)).or(Some(value));
+        }
+        Some(value)
     }
 
     /// The string under `key`, if it says something.
@@ -213,6 +220,17 @@ pub(super) struct Content<'a> {
     pub text: Cow<'a, str>,
 }
 
+/// Longer texts are not looked into: messages of that size say something.
+const HOLLOW_BYTES_MAX: usize = 512;
+
+/// Messages without any part: written by instrumentations that keep the roles alone. The next source may know more.
+fn is_hollow(text: &str) -> bool {
+    text.len() <= HOLLOW_BYTES_MAX
+        && text.starts_with(['[', '{'])
+        && text.contains("\"role\"")
+        && messages::parse(text).is_some_and(|all| all.iter().all(|message| message.parts.is_empty()))
+}
+
 pub(super) struct Draft<'a> {
     families: &'static [Family],
     texts: [Option<Offer<'a>>; TEXTS],
@@ -368,7 +386,7 @@ impl<'a> Draft<'a> {
         if best.as_ref().is_some_and(|(best, _)| *best <= rank) {
             return;
         }
-        if let Some(content) = make() {
+        if let Some(content) = make().filter(|content| !is_hollow(&content.text)) {
             *best = Some((rank, content));
         }
     }

@@ -60,6 +60,7 @@ mod langsmith;
 mod mlflow;
 mod familiar;
 mod unflatten;
+mod any_content;
 mod any_prefix;
 mod any_event;
 mod indexed_prompts;

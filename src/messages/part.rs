@@ -141,7 +141,9 @@ fn untyped(object: &Map<String, Value>) -> Option<Part> {
         let text = thought.get("reasoningText").and_then(Value::as_object).unwrap_or(thought);
         return Some(reasoning(text));
     }
-    let text = object.get("text")?.as_str()?.to_owned();
+    // {"text": {"value": …}} without a type: the threads of assistants.
+    let text = object.get("text")?;
+    let text = text.as_str().or_else(|| text.get("value")?.as_str())?.to_owned();
     Some(if object.get("thought") == Some(&Value::Bool(true)) { Part::Reasoning(text) } else { Part::Text(text) })
 }
 

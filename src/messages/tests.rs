@@ -154,6 +154,27 @@ fn events_of_the_first_conventions() {
 }
 
 #[test]
+fn roles_as_keys_bare_calls_and_blocks() {
+    let read = parse(r#"["{\"system\": \"Be brief.\"}", "{\"user\": \"Hi\"}"]"#).unwrap_or_default();
+    let said: Vec<_> = read.iter().map(|m| (m.role.as_str(), m.text().unwrap_or_default())).collect();
+    assert_eq!(said, [("system", "Be brief.".to_owned()), ("user", "Hi".to_owned())]);
+    assert_eq!(parse(r#"{"user": "Ada", "age": 7}"#), None);
+
+    let chat = one(json!([{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]));
+    assert_eq!(chat.parts, [call("c1", "f", json!("{}"))]);
+    let sdk = one(json!([{"toolCallType": "function", "toolCallId": "c1", "toolName": "f", "args": "{}"}]));
+    assert_eq!(sdk.parts, [call("c1", "f", json!("{}"))]);
+    let answered = one(json!([{"toolCallId": "c1", "toolName": "f", "args": {}, "result": "ok"}]));
+    assert!(matches!(&answered.parts[0], Part::ToolResult { id: Some(id), .. } if id == "c1"));
+
+    let blocks = one(json!({"message": {"role": "assistant", "additional_kwargs": {},
+        "blocks": [{"block_type": "text", "text": "Hello"}]}, "raw": {}}));
+    assert_eq!(blocks.text().as_deref(), Some("Hello"));
+    let thread = one(json!({"role": "user", "content": {"text": {"value": "Hi"}}}));
+    assert_eq!(thread.text().as_deref(), Some("Hi"));
+}
+
+#[test]
 fn one_broken_part_keeps_its_neighbours() {
     let read = parse(
         r#"[{"role":"user","content":[{"type":"text"},7,{"type":"hologram"},{"type":"text","text":"Hi"}]},[],5]"#,
@@ -253,6 +274,13 @@ fn tool_values_without_their_wrapping() {
     assert_eq!(tool_arguments(r#"{"args": [], "kwargs": {"city": "Paris"}}"#), json!({"city": "Paris"}));
     assert_eq!(tool_arguments(r#""{\"city\": \"Paris\"}""#), json!({"city": "Paris"}));
     assert_eq!(tool_arguments("Paris"), json!("Paris"));
+    assert_eq!(tool_arguments(r#"[{"city": "Paris"}]"#), json!({"city": "Paris"}));
+    assert_eq!(tool_arguments(r#"{"name": "f", "arguments": "{\"a\": 1}"}"#), json!({"a": 1}));
+    // A tool may well have parameters of these names.
+    assert_eq!(tool_arguments(r#"{"name": "Ada", "input": "x"}"#), json!({"name": "Ada", "input": "x"}));
+    assert!(same_arguments(&json!(["Paris"]), &json!({"city": "Paris"})));
+    assert_eq!(result_text(&json!({"id": "c1", "name": "f", "response": {"result": "18 C"}})), "18 C");
+    assert_eq!(result_text(&json!({"name": "Ada", "age": 7})), r#"{"age":7,"name":"Ada"}"#);
     assert!(same_arguments(&json!({"city": "Paris", "unit": null}), &json!("{\"city\": \"Paris\"}")));
     assert!(same_arguments(&json!("Paris"), &json!({"city": "Paris"})));
     assert!(same_arguments(&json!(""), &json!({})));

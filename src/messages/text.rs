@@ -203,7 +203,7 @@ const INPUT_KEYS: [&str; 19] = [
     "value",
 ];
 
-const OUTPUT_KEYS: [&str; 16] = [
+const OUTPUT_KEYS: [&str; 18] = [
     "message",
     "messages",
     "output",
@@ -215,6 +215,8 @@ const OUTPUT_KEYS: [&str; 16] = [
     "text",
     "final_output",
     "final_result",
+    "final_answer",
+    "completion",
     "generations",
     "replies",
     "blocks",

@@ -1,6 +1,7 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
 mod ag2;
+mod any_prefix;
 mod ai_sdk;
 mod crewai;
 mod dialects;
