@@ -243,6 +243,7 @@ const RETRIEVAL: &[Family] = &[
     GenAiMessages,
     MessageEvents,
     OperationDetails,
+    IndexedPrompts,
     Mlflow,
     TraceloopEntity,
     OpenInferenceValue,
