@@ -1,6 +1,7 @@
 //! Each rule by itself, the worked examples, and the laws that hold for any steps.
 
 mod builder;
+mod example_3;
 mod laws;
 mod life;
 mod tools;
