@@ -8,6 +8,7 @@ mod example_14;
 mod example_4;
 mod example_5;
 mod example_9;
+mod example_3;
 mod laws;
 mod life;
 mod spans;
