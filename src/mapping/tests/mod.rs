@@ -1,5 +1,6 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
+mod cost;
 mod dialects;
 mod laws;
 mod outcomes;
