@@ -81,7 +81,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     if let Some(told) = &of_logs {
         draft.complete(told_by_logs(told, making.origin, &kind));
     }
-    cost::read(&sent, &mut draft);
+    cost::read(&sent, &kind, &mut draft);
     if let Some(id) = origin::resource_text(making.origin, "session.id") {
         draft.offer_text(Text::SessionId, identity::RESOURCE, "resource/session.id", id.into());
     }
@@ -174,7 +174,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     let call = Call {
         kind: &kind,
         usage: &usage,
-        provider: provider.as_deref(),
+        provider: cost::seller(&sent, provider.as_deref()),
         models: [model.as_deref(), facts.request_model.as_deref()],
         start_ns: known_time(span.start_ns),
         service_tier: cost::service_tier(&sent),

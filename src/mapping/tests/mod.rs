@@ -4,6 +4,7 @@ mod ag2;
 mod any_prefix;
 mod ai_sdk;
 mod crewai;
+mod cost;
 mod dialects;
 mod frameworks;
 mod langfuse;
