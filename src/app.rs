@@ -132,12 +132,15 @@ pub fn load_prices(settings: &config::Prices) -> Result<Prices, ConfigError> {
     shipped.with_own(&settings.file, &text).map_err(|error| wrong(&error))
 }
 
-fn life_cycle(runs: &config::Runs) -> LifeCycle {
+/// The limits of runs that the configuration names.
+pub fn life_cycle(config: &Config) -> LifeCycle {
+    let runs = &config.runs;
     LifeCycle {
         settle: runs.settle,
         orphan_idle: runs.orphan_idle,
         idle_limit: runs.idle_limit,
         max_duration: runs.max_duration,
+        unmatched_logs: config.logs.unmatched_retention,
     }
 }
 
@@ -196,7 +199,7 @@ impl Parts {
     fn new(config: &Config, prices: Arc<Prices>, store: Arc<dyn Store>) -> Parts {
         let counters = Arc::new(Counters::default());
         let auth = Arc::new(Authenticator::new(store.clone(), &config.auth.api_key));
-        let reader = Arc::new(Reader::new(store.clone(), life_cycle(&config.runs)));
+        let reader = Arc::new(Reader::new(store.clone(), life_cycle(config)));
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
             quotas: Quotas::new(config.quota.clone()),
@@ -227,7 +230,7 @@ impl Parts {
             queue: self.pipeline.queue.clone(),
             store: self.store.clone(),
             counters: self.counters.clone(),
-            life: life_cycle(&self.config.runs),
+            life: life_cycle(&self.config),
             bounds: BatchBounds {
                 steps_max: self.config.ingest.batch_steps,
                 bytes_max: self.config.ingest.batch_bytes.as_u64(),
@@ -240,7 +243,7 @@ impl Parts {
             store: self.store.clone(),
             auth: self.auth.clone(),
             counters: self.counters.clone(),
-            life: life_cycle(&self.config.runs),
+            life: life_cycle(&self.config),
         }
     }
 }

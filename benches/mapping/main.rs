@@ -85,7 +85,7 @@ fn payloads() -> anyhow::Result<BTreeMap<String, Payloads>> {
                 _ => continue,
             };
             let groups = request.map_err(|malformed| anyhow::anyhow!("{}: {malformed}", file.display()))?.groups;
-            payloads.spans += groups.iter().map(|group| group.spans.len()).sum::<usize>();
+            payloads.spans += groups.iter().map(|group| group.items.len()).sum::<usize>();
             payloads.bytes += body.len();
             payloads.requests.push(groups);
         }
@@ -110,7 +110,8 @@ fn seconds_a_span(payloads: &Payloads, enough: Duration, work: impl Fn(Vec<SpanG
 }
 
 fn runs_of(steps: Vec<Step>) -> usize {
-    let life = LifeCycle { settle: HOUR, orphan_idle: HOUR, idle_limit: HOUR, max_duration: HOUR };
+    let life =
+        LifeCycle { settle: HOUR, orphan_idle: HOUR, idle_limit: HOUR, max_duration: HOUR, unmatched_logs: HOUR };
     let mut runs: BTreeMap<Uuid, Vec<Step>> = BTreeMap::new();
     for step in steps {
         runs.entry(step.run.run_id).or_default().push(step);

@@ -30,6 +30,7 @@ pub(super) fn assemble(
     cut_circles(&mut shown, &forest);
     wrappers::settle(&mut shown, &forest);
     let mut copies = Copies::find(&shown, &forest);
+    tools::take_outcomes(&mut shown, &forest);
     tools::merge_copies(&mut shown, &copies);
     streams::complete(&mut shown, &copies);
     status::forgive_childs_errors(&mut shown, &forest);

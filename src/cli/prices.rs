@@ -111,7 +111,7 @@ fn as_text(
     let mut text = String::new();
     let mut line = |name: &str, value: String| {
         // Writing into a string does not fail.
-        let _ = writeln!(text, "{name:<13}{value}");
+        let _ = writeln!(text, "{}", format!("{name:<18}{value}").trim_end());
     };
     let alias = if quote.is_alias { ", by an alias" } else { "" };
     let provider = quote.provider.map(|name| format!(" of {name}")).unwrap_or_default();

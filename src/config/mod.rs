@@ -28,6 +28,7 @@ pub struct Config {
     pub quota: Quota,
     pub runs: Runs,
     pub prices: Prices,
+    pub logs: Logs,
     pub log: Log,
 }
 
@@ -124,6 +125,13 @@ pub enum Prefer {
     #[default]
     Reported,
     Computed,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logs {
+    #[serde(with = "humantime_serde")]
+    pub unmatched_retention: Duration,
 }
 
 #[derive(Clone, Debug, Deserialize)]

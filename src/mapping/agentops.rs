@@ -95,6 +95,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         draft.offer_attribute(Side::Input, Family::AgentOps, sent, input);
         draft.offer_attribute(Side::Output, Family::AgentOps, sent, output);
     }
+    draft.offer_attribute(Side::Output, Family::AgentOps, sent, "chain.outputs");
     draft.offer_content(Side::Input, Family::ToolValues, || {
         // A description of parameters is not the arguments of a call.
         let text = sent.text("tool.parameters").filter(|text| !text.contains("\"properties\""))?;

@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use crate::config::Prefer;
 use crate::mapping::draft::{Count, Draft, Sent};
+use crate::mapping::normal_form;
 use crate::mapping::precedence::field;
 use crate::mapping::usable;
 use crate::model::step::{CostSource, StepType, Usage};
@@ -46,6 +47,25 @@ const REPORTED_PARTS: [(&str, &str); 3] = [
     ("gen_ai.usage.cost.input", "gen_ai.usage.cost.output"),
 ];
 
+/// Where a client of one provider was pointed to.
+const ADDRESSES: [&str; 2] = ["server.address", "gen_ai.openai.api_base"];
+
+/// Hosts that speak OpenAI's protocol and have prices of their own.
+const SELLERS: [(&str, &str); 12] = [
+    ("openrouter.ai", "openrouter"),
+    ("api.together.xyz", "together"),
+    ("api.together.ai", "together"),
+    ("api.fireworks.ai", "fireworks"),
+    ("api.cerebras.ai", "cerebras"),
+    ("api.moonshot.ai", "moonshotai"),
+    ("api.moonshot.cn", "moonshotai"),
+    ("api.novita.ai", "novita"),
+    ("integrate.api.nvidia.com", "nvidia"),
+    ("api.deepinfra.com", "deepinfra"),
+    ("api.sambanova.ai", "sambanova"),
+    ("router.huggingface.co", "huggingface"),
+];
+
 /// Counts that only prices need.
 const COUNTS_OF_PRICES: [(Count, &str); 3] = [
     (Count::CacheWrite1h, "cache_write_1h_tokens"),
@@ -64,8 +84,10 @@ const SERVICE_TIERS: [&str; 4] = [
 ];
 
 /// Offers what has a price of its own and any cost that no dialect read.
-pub(super) fn read<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
-    draft.offer_counts(sent, &COUNTS);
+pub(super) fn read<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
+    if kind.is_call() {
+        draft.offer_counts(sent, &COUNTS);
+    }
     for key in REPORTED {
         draft.offer_cost(key, sent.get(key));
     }
@@ -112,10 +134,25 @@ pub(super) fn service_tier(sent: &Sent<'_>) -> Option<ServiceTier> {
     SERVICE_TIERS.iter().find_map(|key| sent.text(key)).and_then(ServiceTier::from_word)
 }
 
+/// Who is paid. Clients of OpenAI name it as the provider wherever they were pointed to; the address knows better.
+pub(super) fn seller<'a>(sent: &Sent<'a>, provider: Option<&'a str>) -> Option<&'a str> {
+    if provider != Some("openai") {
+        return provider;
+    }
+    let by_address = ADDRESSES.iter().find_map(|key| sent.text(key)).and_then(|address| {
+        let host = address.split_once("://").map_or(address, |(_, rest)| rest);
+        let host = host.split(['/', ':']).next().unwrap_or_default();
+        let seller = SELLERS.iter().find(|(end, _)| host.ends_with(end)).map(|(_, seller)| *seller);
+        seller.or_else(|| normal_form::provider_of_host(host))
+    });
+    by_address.or(provider)
+}
+
 /// What the price of a call depends on.
 pub(super) struct Call<'a> {
     pub kind: &'a StepType,
     pub usage: &'a Usage,
+    /// See [`seller`].
     pub provider: Option<&'a str>,
     /// The one that answered, the one that was asked for.
     pub models: [Option<&'a str>; 2],

@@ -17,19 +17,21 @@ use crate::model::value::AnyValue;
 #[derive(Clone, Copy)]
 pub(super) struct Sent<'a> {
     pub span: &'a Span,
+    events: &'a [Event],
     pub origin: &'a Origin,
     /// A bit for each attribute's key: most of the keys that dialects ask for are absent, and told so by one look.
     present: [u64; 4],
 }
 
 impl<'a> Sent<'a> {
-    pub(super) fn new(span: &'a Span, origin: &'a Origin) -> Sent<'a> {
+    /// `events` are those of the span and of its log records.
+    pub(super) fn new(span: &'a Span, events: &'a [Event], origin: &'a Origin) -> Sent<'a> {
         let mut present = [0; 4];
         for (key, _) in &span.attributes {
             let (word, bit) = place_of(key);
             present[word] |= bit;
         }
-        Sent { span, origin, present }
+        Sent { span, events, origin, present }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'a AnyValue> {
@@ -60,9 +62,9 @@ impl<'a> Sent<'a> {
         }
     }
 
-    /// What happened in the span, in order.
+    /// What happened in the span, in order; then what log records say of it.
     pub(super) fn events(&self) -> &'a [Event] {
-        &self.span.events
+        self.events
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
@@ -298,6 +300,19 @@ impl<'a> Draft<'a> {
     /// Whether an offer of this rank would win: ask before doing work for it.
     pub(super) fn wants(&self, text: Text, rank: u8) -> bool {
         self.texts[text as usize].as_ref().is_none_or(|best| rank < best.rank)
+    }
+
+    /// Fills what nobody offered from another draft: all but contents.
+    pub(super) fn complete(&mut self, other: Draft<'a>) {
+        for (own, theirs) in self.texts.iter_mut().zip(other.texts) {
+            *own = own.take().or(theirs);
+        }
+        for (own, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *own = own.or(theirs);
+        }
+        self.cost = self.cost.or(other.cost);
+        self.time_to_first_token_ms = self.time_to_first_token_ms.or(other.time_to_first_token_ms);
+        self.streaming = self.streaming.or(other.streaming);
     }
 
     pub(super) fn text(&self, text: Text) -> Option<&str> {

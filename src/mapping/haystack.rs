@@ -11,6 +11,7 @@ use crate::mapping::precedence::{Family, field, kind};
 use crate::mapping::python_literal;
 use crate::model::step::StepType;
 
+const TOOL: &str = "haystack.tool.name";
 const COMPONENT: &str = "haystack.component.type";
 const INPUT: &str = "input.value";
 const OUTPUT: &str = "output.value";
@@ -44,7 +45,9 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
         "haystack.pipeline.run" | "haystack.async_pipeline.run" | "haystack.agent.step" => StepType::Workflow,
         "haystack.agent.run" => StepType::Agent,
         "haystack.agent.step.llm" => StepType::ModelCall,
-        "haystack.agent.step.tool" => StepType::ToolCall,
+        // Some releases run all tools of a turn in one span, which then is the call of none.
+        "haystack.agent.step.tool" if sent.has(TOOL) => StepType::ToolCall,
+        "haystack.agent.step.tool" => StepType::Workflow,
         "haystack.component.run" => StepType::Workflow,
         _ => match sent.text(COMPONENT) {
             Some(_) => StepType::Workflow,
@@ -74,7 +77,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         return;
     }
     match kind {
-        StepType::ToolCall => draft.offer_texts(sent, &[(Text::Name, field::SECONDARY, "haystack.tool.name")]),
+        StepType::ToolCall => draft.offer_texts(sent, &[(Text::Name, field::SECONDARY, TOOL)]),
         StepType::Agent => draft.offer_texts(sent, &[(Text::Name, field::SECONDARY, "haystack.agent.name")]),
         _ => draft.offer_texts(sent, &[(Text::Name, field::SECONDARY, "haystack.component.name")]),
     }

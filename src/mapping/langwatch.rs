@@ -12,9 +12,13 @@ const KIND: &str = "langwatch.span.type";
 const METRICS: &str = "langwatch.metrics";
 const TIMES: &str = "langwatch.timestamps";
 
-const TEXTS: [(Text, u8, &str); 7] = [
+/// More of the sender's metadata than this is left to the attribute itself.
+const RUN_METADATA_MAX: usize = 64;
+
+const TEXTS: [(Text, u8, &str); 8] = [
     (Text::SessionId, identity::METADATA + 5, "langwatch.thread.id"),
     (Text::SessionId, identity::METADATA + 6, "langwatch.thread_id"),
+    (Text::SessionId, identity::METADATA + 7, "langwatch.session.id"),
     (Text::UserId, identity::METADATA + 5, "langwatch.user.id"),
     (Text::UserId, identity::METADATA + 6, "langwatch.user_id"),
     (Text::UserId, identity::METADATA + 7, "langwatch.customer.id"),
@@ -98,11 +102,11 @@ fn first_token_ms(times: &Value) -> Option<f64> {
     Some(ms("first_token_at")? - ms("started_at")?)
 }
 
-/// What the sender says of the run, where it names the ones of LangWatch.
+/// What the sender says of the run.
 fn read_metadata(members: serde_json::Map<String, Value>, draft: &mut Draft<'_>) {
     for (name, value) in members {
         let text = match name.as_str() {
-            "thread_id" | "threadId" => Text::SessionId,
+            "thread_id" | "threadId" | "session_id" | "sessionId" => Text::SessionId,
             "user_id" | "userId" => Text::UserId,
             "labels" => {
                 if let Value::Array(labels) = value {
@@ -110,7 +114,12 @@ fn read_metadata(members: serde_json::Map<String, Value>, draft: &mut Draft<'_>)
                 }
                 continue;
             }
-            _ => continue,
+            _ => {
+                if draft.run_metadata.len() < RUN_METADATA_MAX && !value.is_null() {
+                    draft.run_metadata.entry(name).or_insert(value);
+                }
+                continue;
+            }
         };
         if let Value::String(id) = value {
             draft.offer_text(text, identity::METADATA + 9, "metadata", id.into());

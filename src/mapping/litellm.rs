@@ -3,6 +3,7 @@
 
 use serde_json::Value;
 
+use crate::mapping::content_json;
 use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::indexed;
 use crate::mapping::openllmetry;
@@ -19,6 +20,7 @@ const HIDDEN: &str = "hidden_params";
 const METADATA: &str = "metadata.";
 /// What the caller of the proxy attached, as JSON or as Python printed it.
 const OF_CALLER: &str = "metadata.requester_metadata";
+const USAGE: &str = "metadata.usage_object";
 /// A copy of the call above it, in the provider's own words.
 const RAW_CALL: &str = "raw_gen_ai_request";
 /// Hashes, budgets and names of keys: they describe the proxy's customer and no run.
@@ -66,12 +68,15 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
     if kind.is_call() {
         cost(sent, draft);
+        usage(sent, draft);
     }
     if let Some(metadata) = sent.text(OF_CALLER).and_then(python_literal::read_json_or_literal) {
         of_caller(metadata, draft);
     }
     for (name, value) in indexed::Family::of(&sent.span.attributes, METADATA).members() {
-        let is_told = name.starts_with(OF_KEY) || name == "requester_metadata" || !usable::is_usable(value);
+        let is_told = name.starts_with(OF_KEY)
+            || matches!(name, "requester_metadata" | "usage_object")
+            || !usable::is_usable(value);
         if !is_told && draft.run_metadata.len() < RUN_METADATA_MAX {
             draft.run_metadata.insert(name.to_owned(), value.to_plain_json());
         }
@@ -93,6 +98,15 @@ fn cost(sent: &Sent<'_>, draft: &mut Draft<'_>) {
         && let Some(usd) = hidden.get("response_cost").and_then(Value::as_f64).filter(|usd| *usd > 0.0)
     {
         draft.cost = Some((usd, HIDDEN));
+    }
+}
+
+/// The provider's own report has the parts that the flat keys leave out. LiteLLM counts the cache inside the input.
+fn usage(sent: &Sent<'_>, draft: &mut Draft<'_>) {
+    if let Some(report) = sent.text(USAGE).and_then(python_literal::read_json_or_literal) {
+        let cache_is_outside = draft.cache_is_outside;
+        content_json::read_usage(draft, field::CONTENT, USAGE, &report);
+        draft.cache_is_outside = cache_is_outside;
     }
 }
 

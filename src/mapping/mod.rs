@@ -14,9 +14,10 @@ use crate::mapping::draft::{Draft, KindChoice, Sent};
 use crate::mapping::step::Making;
 use crate::model::batch::OriginRow;
 use crate::model::id::ProjectId;
+use crate::model::log::LogRow;
 use crate::model::span::{Origin, Span};
 use crate::model::step::{Step, StepType};
-use crate::otlp::SpanGroup;
+use crate::otlp::{LogGroup, SpanGroup};
 use crate::prices::Prices;
 
 pub mod detail;
@@ -41,6 +42,17 @@ mod event_list;
 mod pydantic_ai;
 mod logfire;
 mod openai_agents;
+mod claude_code;
+mod gemini_cli;
+mod google_adk;
+mod semantic_kernel;
+mod ag2;
+mod mastra;
+mod sentry;
+mod voltagent;
+mod genkit;
+mod livekit;
+mod flue;
 mod ai_sdk;
 mod ai_sdk_7;
 mod langfuse;
@@ -71,11 +83,17 @@ mod openinference_frameworks;
 mod generic;
 mod status;
 mod content_hash;
+mod log_events;
+mod logs;
 mod origin;
 mod cost;
 mod step;
 mod merge;
 mod pending;
+
+/// The version of the rules as a whole, stored with every step that they made. Whoever changes what a span that is stored
+/// already would be mapped to raises it by one, with the change: `vectoros remap` then makes the older steps anew.
+pub const VERSION: i32 = 2;
 
 /// How the spans of one instrumentation or convention are read.
 struct Dialect {
@@ -100,6 +118,10 @@ const DIALECTS: &[Dialect] = dialects! {
     gen_ai;
     gen_ai_legacy;
     anthropic_sdk;
+    claude_code;
+    gemini_cli;
+    google_adk;
+    semantic_kernel;
     ai_sdk;
     ai_sdk_7;
     langsmith;
@@ -123,6 +145,13 @@ const DIALECTS: &[Dialect] = dialects! {
     langwatch;
     haystack;
     openinference_frameworks;
+    ag2;
+    mastra;
+    sentry;
+    voltagent;
+    genkit;
+    livekit;
+    flue;
     langchain;
     any_prefix;
     any_event;
@@ -137,11 +166,11 @@ pub fn map_traces(
     received_at: DateTime<Utc>,
     prices: &Prices,
 ) -> (Vec<Step>, Vec<OriginRow>) {
-    let mut steps = Vec::with_capacity(groups.iter().map(|group| group.spans.len()).sum());
+    let mut steps = Vec::with_capacity(groups.iter().map(|group| group.items.len()).sum());
     let mut origins = Vec::new();
     let mut known = HashSet::new();
     let mut hasher = SpanHasher::default();
-    for group in groups.iter().filter(|group| !group.spans.is_empty()) {
+    for group in groups.iter().filter(|group| !group.items.is_empty()) {
         let row = origin::row(&group.origin);
         let making = Making {
             project,
@@ -152,12 +181,32 @@ pub fn map_traces(
             versions: &[],
             prices: Some(prices),
         };
-        steps.extend(group.spans.iter().map(|span| step::step(&pending::announced(span), &making, &mut hasher)));
+        steps.extend(group.items.iter().map(|span| step::step(&pending::announced(span), &making, &mut hasher)));
         if known.insert(row.id) {
             origins.push(row);
         }
     }
     (steps, origins)
+}
+
+/// Rows for every log record; never fails, never loses an attribute.
+pub fn map_logs(
+    project: ProjectId,
+    groups: Vec<LogGroup>,
+    received_at: DateTime<Utc>,
+) -> (Vec<LogRow>, Vec<OriginRow>) {
+    logs::rows(project, groups, received_at)
+}
+
+/// The steps of one run with its log records folded in, in whatever order both came, and the records that belong to
+/// none of the steps. Never to be stored: a step is stored as its span alone makes it.
+pub fn with_logs(
+    steps: Vec<Step>,
+    logs: Vec<LogRow>,
+    prices: &Prices,
+    origin_of: &dyn Fn(Uuid) -> Option<String>,
+) -> (Vec<Step>, Vec<LogRow>) {
+    if logs.is_empty() { (steps, logs) } else { logs::join(steps, logs, prices, origin_of) }
 }
 
 /// Field of a step or of its run → the key that supplies it by the rules as they are now.
@@ -180,6 +229,17 @@ pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static 
 /// `origin_of` gives the stored body of an [`OriginRow`].
 pub fn merge(one: Step, other: Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
     merge::merge(one, other, prices, origin_of)
+}
+
+/// A stored step by the rules as they are now, with all versions that are kept of its span; its key stays. `None` for a
+/// step that came from no span.
+pub fn remap(step: &Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Option<Step> {
+    merge::remap(step, prices, origin_of)
+}
+
+/// The origins that [`remap`] may ask for.
+pub fn origins_of(step: &Step) -> Vec<Uuid> {
+    merge::origins_of(step)
 }
 
 #[cfg(test)]

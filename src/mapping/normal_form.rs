@@ -36,7 +36,7 @@ const FRAMEWORKS: [&str; 29] = [
 ];
 
 /// Names of one provider, and the one that the GenAI semantic conventions give it.
-const PROVIDERS: [(&str, &str); 26] = [
+const PROVIDERS: [(&str, &str); 27] = [
     ("az.ai.inference", "azure.ai.inference"),
     ("azure_ai_inference", "azure.ai.inference"),
     ("az.ai.openai", "azure.ai.openai"),
@@ -47,6 +47,7 @@ const PROVIDERS: [(&str, &str); 26] = [
     ("google_genai", "gcp.gemini"),
     ("google.generative-ai", "gcp.gemini"),
     ("gcp.gen_ai", "gcp.gemini"),
+    ("googleai", "gcp.gemini"),
     ("google", "gcp.gemini"),
     ("vertex_ai", "gcp.vertex_ai"),
     ("vertexai", "gcp.vertex_ai"),

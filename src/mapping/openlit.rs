@@ -9,6 +9,7 @@ use crate::model::step::StepType;
 use crate::model::value::AnyValue;
 
 const OPERATION: &str = "gen_ai.operation.name";
+const AGENT: &str = "gen_ai.agent.name";
 const SDK: &str = "telemetry.sdk.name";
 const FIRST_TOKEN_S: &str = "gen_ai.server.time_to_first_token";
 
@@ -56,6 +57,9 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
     if sent.has("gen_ai.agent.source") && sent.has("gen_ai.agent.target") {
         choice.offer(kind::STRUCTURE, StepType::Handoff, "gen_ai.agent.target");
     }
+    if is_graph_part(sent) {
+        choice.offer(kind::STRUCTURE, StepType::Workflow, AGENT);
+    }
     let typed = match sent.text(OPERATION) {
         Some(
             "execute_task"
@@ -74,8 +78,29 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
     choice.offer(kind::OPERATION, typed, OPERATION);
 }
 
+/// Every node of a LangGraph calls itself an agent. Those that LangChain itself puts into the graph of an agent are parts
+/// of one.
+fn is_graph_part(sent: &Sent<'_>) -> bool {
+    const PARTS: [&str; 5] = ["model", "tools", "agent", "call_model", "__start__"];
+    const HOOKS: [&str; 4] = [".before_model", ".after_model", ".before_agent", ".after_agent"];
+    sent.text("gen_ai.provider.name") == Some("langgraph")
+        && sent.text(AGENT).is_some_and(|name| PARTS.contains(&name) || HOOKS.iter().any(|hook| name.ends_with(hook)))
+}
+
+/// A compiled graph that was given a name is the agent of that name.
+fn graph_name<'a>(sent: &Sent<'a>) -> Option<&'a str> {
+    let name = sent.text("gen_ai.workflow.name").filter(|name| !matches!(*name, "LangGraph" | "graph"))?;
+    (sent.text("gen_ai.provider.name") == Some("langgraph")).then_some(name)
+}
+
 pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
     draft.offer_texts(sent, &TEXTS);
+    if is_graph_part(sent) {
+        draft.take(Text::Agent);
+    }
+    if let Some(name) = graph_name(sent) {
+        draft.offer_text(Text::Agent, field::SECONDARY + 3, "gen_ai.workflow.name", name.into());
+    }
     draft.offer_counts(sent, &COUNTS);
     if *kind == StepType::Agent {
         draft.offer_texts(sent, &[(Text::Name, field::SECONDARY + 2, "gen_ai.agent.role")]);

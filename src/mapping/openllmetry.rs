@@ -16,6 +16,7 @@ use crate::model::value::AnyValue;
 const KIND: &str = "traceloop.span.kind";
 const ENTITY: &str = "traceloop.entity.name";
 const OPERATION: &str = "gen_ai.operation.name";
+const MCP_SESSION: &str = "mcp.client.session";
 const TASK_STATUS: &str = "gen_ai.task.status";
 const ASSOCIATION: &str = "traceloop.association.properties.";
 const AGENT_OF_LANGCHAIN: &str = "traceloop.association.properties.lc_agent_name";
@@ -38,7 +39,7 @@ const ASSOCIATED: u8 = 40;
 /// `traceloop.workflow.name` comes before `gen_ai.workflow.name`.
 const WORKFLOW_NAME: u8 = field::GEN_AI - 5;
 
-const TEXTS: [(Text, u8, &str); 18] = [
+const TEXTS: [(Text, u8, &str); 20] = [
     (Text::RunName, WORKFLOW_NAME, "traceloop.workflow.name"),
     (Text::SessionId, ASSOCIATED, "traceloop.association.properties.session_id"),
     (Text::SessionId, ASSOCIATED + 1, "traceloop.association.properties.sessionId"),
@@ -46,8 +47,10 @@ const TEXTS: [(Text, u8, &str); 18] = [
     (Text::SessionId, ASSOCIATED + 3, "traceloop.association.properties.thread_id"),
     (Text::SessionId, ASSOCIATED + 4, "traceloop.association.properties.threadId"),
     (Text::SessionId, ASSOCIATED + 5, "traceloop.association.properties.chat_id"),
+    (Text::SessionId, ASSOCIATED + 6, "traceloop.association.properties.session.id"),
     (Text::UserId, ASSOCIATED, "traceloop.association.properties.user_id"),
     (Text::UserId, ASSOCIATED + 1, "traceloop.association.properties.userId"),
+    (Text::UserId, ASSOCIATED + 2, "traceloop.association.properties.user.id"),
     (Text::UserId, identity::METADATA + 1, "llm.user"),
     (Text::UserId, identity::METADATA + 2, "traceloop.association.properties.customer_id"),
     (Text::Agent, field::METADATA, AGENT_OF_LANGCHAIN),
@@ -60,7 +63,7 @@ const TEXTS: [(Text, u8, &str); 18] = [
 ];
 
 /// Association properties with a field of their own.
-const KNOWN: [&str; 10] = [
+const KNOWN: [&str; 13] = [
     "session_id",
     "sessionId",
     "conversation_id",
@@ -71,6 +74,9 @@ const KNOWN: [&str; 10] = [
     "customer_id",
     "tags",
     "ls_provider",
+    "chat_id",
+    "session.id",
+    "user.id",
 ];
 
 const COUNTS: [(Count, u8, &str); 5] = [
@@ -93,7 +99,9 @@ pub(super) fn speaks(sent: &Sent<'_>) -> bool {
 
 pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
     if let Some(typed) = sent.text(KIND).and_then(entity_kind) {
-        choice.offer(kind::VENDOR_KIND, typed, KIND);
+        // A connection to a server of tools lasts as long as it likes: a frame, whatever runs in it.
+        let rank = if sent.span.name == MCP_SESSION { kind::GENERIC } else { kind::VENDOR_KIND };
+        choice.offer(rank, typed, KIND);
     }
     // A task or workflow may be anything: what the same span says of a call, tool or retrieval is more.
     let is_vague = matches!(sent.text(KIND), Some("workflow" | "task"));

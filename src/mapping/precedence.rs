@@ -262,6 +262,7 @@ const RETRIEVAL: &[Family] = &[
     GenAiMessages,
     MessageEvents,
     OperationDetails,
+    IndexedPrompts,
     Mlflow,
     TraceloopEntity,
     OpenInferenceValue,

@@ -71,8 +71,7 @@ pub(super) fn outcome(sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> Ou
         outcome.control_flow = Some(word);
         return outcome;
     }
-    if draft.deferred {
-}
+    if draft.deferred {}
 
     if signs.types().any(|kind| DEFERRALS.contains(&last_segment(kind))) {
         outcome.deferred = true;
@@ -200,7 +199,7 @@ impl<'a> Signs<'a> {
 /// Words in attributes that several instrumentations use on what failed: text, or JSON with a message inside.
 fn attribute_text(sent: &Sent<'_>) -> String {
     let said = |key: &str| match usable::opened(sent.get(key)?) {
-        Value::String(text) => (!matches!(text.as_str(), "true" | "false")).then_some(text),
+        Value::String(text) => (!matches!(text.as_str(), "true" | "false" | "none")).then_some(text),
         object @ Value::Object(_) => ["/data/error", "/message", "/error/message", "/error"]
             .iter()
             .find_map(|place| object.pointer(place)?.as_str().map(str::to_owned)),

@@ -14,6 +14,7 @@ use crate::mapping::detail::write::{Detail, Version, is_representable};
 use crate::mapping::draft::{Content, Draft, KindChoice, Offer, Sent, Side, Sources, Text};
 use crate::mapping::generic;
 use crate::mapping::langchain;
+use crate::mapping::log_events;
 use crate::mapping::normal_form;
 use crate::mapping::origin;
 use crate::mapping::precedence::{field, identity};
@@ -22,7 +23,7 @@ use crate::mapping::tokens;
 use crate::mapping::usable;
 use crate::model::id::{ProjectId, RunKey, hex, run_id_of_trace};
 use crate::model::span::{self, Origin, Span};
-use crate::model::step::{Facts, Source, Step, StepType};
+use crate::model::step::{Facts, Source, Step, StepType, Wrapped};
 use crate::model::value::AnyValue;
 use crate::prices::Prices;
 
@@ -63,7 +64,8 @@ pub(super) fn sources(span: &Span, making: &Making<'_>) -> BTreeMap<&'static str
 }
 
 fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &mut Sources) -> Step {
-    let sent = Sent::new(span, making.origin);
+    let events = log_events::events(span);
+    let sent = Sent::new(span, &events, making.origin);
     let mut choice = KindChoice::default();
     let speakers: Vec<_> = DIALECTS.iter().filter(|dialect| (dialect.speaks)(&sent)).collect();
     for dialect in &speakers {
@@ -75,7 +77,11 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     for dialect in &speakers {
         (dialect.fields)(&sent, &kind, &mut draft);
     }
-    cost::read(&sent, &mut draft);
+    let of_logs = of_logs(span);
+    if let Some(told) = &of_logs {
+        draft.complete(told_by_logs(told, making.origin, &kind));
+    }
+    cost::read(&sent, &kind, &mut draft);
     if let Some(id) = origin::resource_text(making.origin, "session.id") {
         draft.offer_text(Text::SessionId, identity::RESOURCE, "resource/session.id", id.into());
     }
@@ -124,7 +130,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         sources.note("type", key);
     }
     let usage = tokens::usage(&draft);
-    let wraps = draft.wraps.filter(|_| kind == StepType::Workflow);
+    let wraps = draft.wraps.filter(|wraps| kind == StepType::Workflow || *wraps == Wrapped::Turns);
     let whole = |offer: Option<Offer<'_>>| offer.map(|offer| usable::without_nul(&offer.value).into_owned());
     let run_input = whole(draft.take(Text::RunInput));
     let run_output = whole(draft.take(Text::RunOutput));
@@ -168,7 +174,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     let call = Call {
         kind: &kind,
         usage: &usage,
-        provider: provider.as_deref(),
+        provider: cost::seller(&sent, provider.as_deref()),
         models: [model.as_deref(), facts.request_model.as_deref()],
         start_ns: known_time(span.start_ns),
         service_tier: cost::service_tier(&sent),
@@ -216,6 +222,22 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         day: day.unwrap_or(making.day_of_receipt),
         name,
     }
+}
+
+/// The attributes of the span's GenAI records as a span of their own.
+fn of_logs(span: &Span) -> Option<Span> {
+    let attributes = if span.logs.is_empty() { Vec::new() } else { log_events::attributes(span) };
+    (!attributes.is_empty()).then(|| Span { attributes, start_ns: span.start_ns, ..Span::default() })
+}
+
+/// What every dialect reads there.
+fn told_by_logs<'a>(told: &'a Span, origin: &'a Origin, kind: &StepType) -> Draft<'a> {
+    let sent = Sent::new(told, &[], origin);
+    let mut draft = Draft::new(kind);
+    for dialect in DIALECTS.iter().filter(|dialect| (dialect.speaks)(&sent)) {
+        (dialect.fields)(&sent, kind, &mut draft);
+    }
+    draft
 }
 
 /// A text as its column holds it, and the attribute that it is word for word.
@@ -277,7 +299,7 @@ fn known_time(ns: u64) -> Option<u64> {
 }
 
 /// The UTC day of a time; `None` for no time and for one after the year 2262.
-fn day_of(ns: u64) -> Option<NaiveDate> {
+pub(super) fn day_of(ns: u64) -> Option<NaiveDate> {
     let ns = i64::try_from(ns).ok().filter(|ns| *ns != 0)?;
     DateTime::from_timestamp(ns / DAY_NS * (DAY_NS / 1_000_000_000), 0).map(|midnight| midnight.date_naive())
 }

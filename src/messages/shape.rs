@@ -76,7 +76,7 @@ fn envelope(object: &Map<String, Value>, level: usize) -> Option<Vec<Message>> {
     {
         found = candidates.first().and_then(|candidate| choice_message(candidate, level));
     }
-    const INSIDE: [&str; 21] = [
+    const INSIDE: [&str; 22] = [
         "messages",
         "contents",
         "message",
@@ -92,6 +92,7 @@ fn envelope(object: &Map<String, Value>, level: usize) -> Option<Vec<Message>> {
         "inputs",
         "request",
         "chat_history",
+        "items",
         "value",
         "data",
         "kwargs",
@@ -404,7 +405,7 @@ fn canonical_role(role: &str) -> &str {
         "human" | "HUMAN" | "USER" | "User" => "user",
         "ai" | "model" | "ASSISTANT" | "Assistant" | "tool-call" | "tool_call" | "bot" | "chatbot" => "assistant",
         "developer" | "SYSTEM" | "System" => "system",
-        "function" | "tool-response" | "tool_response" | "TOOL" | "Tool" => "tool",
+        "function" | "tool-response" | "tool_response" | "toolResult" | "TOOL" | "Tool" => "tool",
         other => other,
     }
 }

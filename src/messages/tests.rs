@@ -380,3 +380,27 @@ proptest! {
         prop_assert!(same_arguments(&value, &value));
     }
 }
+
+#[test]
+fn messages_of_genkit_flue_and_livekit() {
+    let genkit = r#"{"messages":[{"role":"user","content":[{"text":"Weather?"}]},
+        {"role":"model","content":[{"toolRequest":{"name":"now","ref":"c1","input":{"city":"Paris"}}}]},
+        {"role":"tool","content":[{"toolResponse":{"name":"now","ref":"c1","output":"18 C"}}]}]}"#;
+    let flue = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"Weather?"}]},
+        {"role":"assistant","content":[{"type":"toolCall","id":"c1","name":"now","arguments":{"city":"Paris"}}]},
+        {"role":"toolResult","toolCallId":"c1","toolName":"now","content":[{"type":"text","text":"18 C"}]}]}"#;
+    let livekit = r#"{"items":[{"type":"message","role":"user","content":["Weather?"]},
+        {"type":"function_call","call_id":"c1","name":"now","arguments":"{\"city\":\"Paris\"}"},
+        {"type":"function_call_output","call_id":"c1","name":"now","output":"18 C","is_error":false}]}"#;
+    for stored in [genkit, flue, livekit] {
+        let messages = parse(stored).unwrap_or_default();
+        assert_eq!(messages.len(), 3, "{stored}");
+        assert_eq!(messages[0].text().as_deref(), Some("Weather?"));
+        let Part::ToolCall { id: Some(id), name, arguments } = &messages[1].parts[0] else { panic!("{stored}") };
+        assert_eq!((id.as_str(), name.as_str()), ("c1", "now"));
+        assert!(same_arguments(arguments, &serde_json::json!({"city": "Paris"})));
+        let Part::ToolResult { id: Some(id), content, .. } = &messages[2].parts[0] else { panic!("{stored}") };
+        assert_eq!((id.as_str(), result_text(content).as_str()), ("c1", "18 C"));
+        assert_eq!(input_text(stored).as_deref(), Some("Weather?"));
+    }
+}

@@ -216,6 +216,8 @@ pub struct Step {
 pub enum Wrapped {
     ModelCall,
     Embedding,
+    /// Every turn of a model: the call itself, as long as no step below shows each of them.
+    Turns,
 }
 
 /// What mapping learned about a step beyond its columns and assembly needs: small, typed, stored as one JSON object.

@@ -215,8 +215,7 @@ impl Prices {
         let list = list_at(&model.lists, at_s).or(model.lists.first())?;
         let Chosen { rates, above, service } = list.choose(asked.input_tokens, asked.service_tier);
         // The name says that nothing is charged, whatever the model costs elsewhere.
-        let is_free = asked.model.trim().to_ascii_lowercase().ends_with(":free");
-        let (rates, above) = if is_free { (Rates::FREE, None) } else { (rates, above) };
+        let (rates, above) = if is_free(asked.model) { (Rates::FREE, None) } else { (rates, above) };
         Some(Quote {
             rates,
             source: &self.table.source,
@@ -290,6 +289,13 @@ impl Prices {
             Some((provider, model, form))
         })
     }
+}
+
+fn is_free(model: &str) -> bool {
+    const FREE: &str = ":free";
+    let model = model.trim_end();
+    let end = model.len().checked_sub(FREE.len()).and_then(|at| model.get(at..));
+    end.is_some_and(|end| end.eq_ignore_ascii_case(FREE))
 }
 
 impl Quote<'_> {

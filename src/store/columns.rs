@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::assembly::{Call, Columns, Said, Twin};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Scopes};
+use crate::model::log::LogRow;
 use crate::model::run::{Declared, Run};
 use crate::model::step::{Facts, Source, Status, Step, StepType, Usage};
 
@@ -42,7 +43,8 @@ macro_rules! run_changes {
     };
 }
 
-/// In the order in which values are bound.
+/// In the order in which values are bound. Behind them `mapping`, which is written and asked for, but no part of a step:
+/// whatever this program writes was mapped by its own version.
 macro_rules! step_columns {
     () => {
         "project_id, run_id, step_id, day, parent_id, source, position, type, name, status, error, \
@@ -62,11 +64,18 @@ macro_rules! step_changes {
          reasoning_tokens = excluded.reasoning_tokens, cost = excluded.cost, model = excluded.model, \
          provider = excluded.provider, agent = excluded.agent, input = excluded.input, output = excluded.output, \
          facts = excluded.facts, detail = excluded.detail, origin_id = excluded.origin_id, \
-         content_hash = excluded.content_hash"
+         content_hash = excluded.content_hash, mapping = excluded.mapping"
     };
 }
 
-pub(super) use {run_changes, run_columns, step_changes, step_columns};
+/// In the order in which values are bound.
+macro_rules! log_columns {
+    () => {
+        "project_id, run_id, day, span_id, log_id, time_ns, origin_id, body, received_at"
+    };
+}
+
+pub(super) use {log_columns, run_changes, run_columns, step_changes, step_columns};
 
 #[derive(FromRow)]
 pub(super) struct UsageRow {
@@ -232,6 +241,36 @@ impl TryFrom<StepRow> for Step {
             origin: row.origin_id,
             content_hash: row.content_hash,
             day: row.day,
+        })
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct LogColumns {
+    project_id: i64,
+    run_id: Uuid,
+    day: NaiveDate,
+    span_id: String,
+    log_id: Uuid,
+    time_ns: i64,
+    origin_id: Uuid,
+    body: Json<Box<RawValue>>,
+    received_at: DateTime<Utc>,
+}
+
+impl TryFrom<LogColumns> for LogRow {
+    type Error = sqlx::Error;
+
+    fn try_from(row: LogColumns) -> sqlx::Result<LogRow> {
+        Ok(LogRow {
+            run: RunKey { project: ProjectId(row.project_id), run_id: row.run_id },
+            span_id: row.span_id,
+            day: row.day,
+            id: row.log_id,
+            time_ns: row.time_ns.cast_unsigned(),
+            origin: row.origin_id,
+            body: row.body.0.get().to_owned(),
+            received_at: row.received_at,
         })
     }
 }

@@ -6,6 +6,7 @@ mod error;
 mod plan;
 mod postgres;
 mod queries;
+mod remap;
 mod rows;
 mod sqlite;
 mod storable;
@@ -21,11 +22,11 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
-use crate::assembly::LifeCycle;
-use crate::mapping;
+use crate::assembly::{LifeCycle, RunLogs};
 use crate::model::batch::{Batch, Written};
-use crate::model::id::ProjectId;
+use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota, Scopes};
+use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
@@ -75,12 +76,34 @@ pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Res
     }
 }
 
-/// A run as read back: its row, every step, and the bodies of the origins they refer to.
+/// A run as read back: its row, every step with its log records, and the bodies of the origins they refer to.
 #[derive(Clone, Debug)]
 pub struct StoredRun {
     pub run: Run,
     pub steps: Vec<Step>,
+    pub logs: RunLogs,
     pub origins: Vec<(Uuid, String)>,
+}
+
+/// Which steps are made anew by [`Store::remap`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remap {
+    /// The first day of steps, all when absent.
+    pub since: Option<NaiveDate>,
+    pub project: Option<ProjectId>,
+}
+
+/// What one part of it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remapped {
+    /// Steps that carry the present version now, and how many of them are other than before.
+    pub steps: u64,
+    pub changed: u64,
+    /// Runs that were assembled again.
+    pub runs: u64,
+    /// Where the next part goes on.
+    pub after: Option<RunKey>,
+    pub is_done: bool,
 }
 
 /// A key to be stored.
@@ -111,6 +134,15 @@ pub trait Store: Send + Sync {
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError>;
     /// Assembles again up to `limit` runs that are due at `now`, each by one replica only. How many there were.
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError>;
+    /// Makes steps anew that an older version of the mapping made, and assembles their runs again: one small transaction,
+    /// after run `after`. Safe beside writers; what was done stays done whatever happens between two parts.
+    async fn remap(
+        &self,
+        which: &Remap,
+        after: Option<RunKey>,
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Remapped, StoreError>;
     /// Creates the project if it is absent.
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError>;
     async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError>;
@@ -142,18 +174,23 @@ fn migration_error(error: MigrateError) -> anyhow::Error {
     }
 }
 
-/// The origins that steps refer to, each once.
-fn origins_of(steps: &[Step]) -> Vec<Uuid> {
-    let mut ids: Vec<Uuid> = steps.iter().filter_map(|step| step.origin).collect();
+/// The origins that steps and log records refer to, each once.
+fn origins_of(steps: &[Step], logs: &[LogRow]) -> Vec<Uuid> {
+    let of_steps = steps.iter().filter_map(|step| step.origin);
+    let mut ids: Vec<Uuid> = of_steps.chain(logs.iter().map(|log| log.origin)).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
 }
 
-/// Versions of one step that lie on different days are one step to a reader.
-fn stored_run(run: Run, steps: Vec<Step>, origins: Vec<(Uuid, String)>, prices: &Prices) -> StoredRun {
+fn stored_run(
+    run: Run,
+    steps: Vec<Step>,
+    logs: Vec<LogRow>,
+    origins: Vec<(Uuid, String)>,
+    prices: &Prices,
+) -> StoredRun {
     let bodies: HashMap<Uuid, &str> = origins.iter().map(|(id, body)| (*id, body.as_str())).collect();
-    let origin_of = |id| bodies.get(&id).map(|body| (*body).to_owned());
-    let steps = rows::one_per_id(steps, &|one, other| mapping::merge(one, other, prices, &origin_of));
-    StoredRun { run, steps, origins }
+    let contents = rows::Contents::new(steps, logs, prices, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
+    StoredRun { run, steps: contents.steps, logs: contents.logs, origins }
 }

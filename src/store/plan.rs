@@ -6,9 +6,10 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 
 use super::storable;
-use super::tables::StepKey;
+use super::tables::{LogKey, StepKey};
 use crate::model::batch::{Batch, Native, NativeOutcome};
 use crate::model::id::RunKey;
+use crate::model::log::LogRow;
 use crate::model::run::{Declared, Run};
 use crate::model::step::{Status, Step};
 
@@ -19,6 +20,7 @@ pub(super) struct Arrival<'a> {
     received_at: DateTime<Utc>,
     native: Option<&'a Native>,
     steps: Vec<&'a Step>,
+    logs: Vec<&'a LogRow>,
 }
 
 /// In the order in which runs are locked.
@@ -27,21 +29,47 @@ pub(super) type Arrivals<'a> = BTreeMap<RunKey, Vec<Arrival<'a>>>;
 pub(super) fn arrivals<'a>(batches: &[&'a Batch]) -> Arrivals<'a> {
     let mut arrivals = Arrivals::new();
     for (index, batch) in batches.iter().enumerate() {
-        let arrival = |native, steps| Arrival { batch: index, received_at: batch.received_at, native, steps };
+        let arrival =
+            |native, steps, logs| Arrival { batch: index, received_at: batch.received_at, native, steps, logs };
         if let Some(native) = &batch.native {
             let (Native::Submit { run_id, .. } | Native::Append { run_id }) = native;
             let key = RunKey { project: batch.project, run_id: *run_id };
-            arrivals.entry(key).or_default().push(arrival(Some(native), Vec::new()));
+            arrivals.entry(key).or_default().push(arrival(Some(native), Vec::new(), Vec::new()));
         }
         for step in &batch.steps {
             let of_run = arrivals.entry(step.run).or_default();
             match of_run.last_mut() {
                 Some(last) if last.batch == index => last.steps.push(step),
-                _ => of_run.push(arrival(None, vec![step])),
+                _ => of_run.push(arrival(None, vec![step], Vec::new())),
+            }
+        }
+        for log in batch.logs.iter().filter(|log| log.has_run()) {
+            let of_run = arrivals.entry(log.run).or_default();
+            match of_run.last_mut() {
+                Some(last) if last.batch == index => last.logs.push(log),
+                _ => of_run.push(arrival(None, Vec::new(), vec![log])),
             }
         }
     }
     arrivals
+}
+
+/// Log records, each with the batches that brought it.
+pub(super) type Logs<'a> = BTreeMap<LogKey, (&'a LogRow, Vec<usize>)>;
+
+/// Those of no trace, which touch no run.
+pub(super) fn loose_logs<'a>(batches: &[&'a Batch]) -> Logs<'a> {
+    let mut loose = Logs::new();
+    for (index, batch) in batches.iter().enumerate() {
+        for log in batch.logs.iter().filter(|log| !log.has_run()) {
+            add_log(&mut loose, log, index);
+        }
+    }
+    loose
+}
+
+fn add_log<'a>(logs: &mut Logs<'a>, log: &'a LogRow, batch: usize) {
+    logs.entry(LogKey::of(log)).or_insert_with(|| (log, Vec::new())).1.push(batch);
 }
 
 /// One version of a step, and the batch that brought it.
@@ -62,6 +90,7 @@ pub(super) struct RunPlan<'a> {
     /// What the run is declared to be from now on, when that changes.
     pub declared: Option<&'a Declared>,
     pub steps: BTreeMap<StepKey, Vec<Version<'a>>>,
+    pub logs: Logs<'a>,
     /// When the first and the newest of what is accepted were received; `None` when nothing is.
     pub received: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
@@ -112,6 +141,9 @@ impl<'a> RunPlan<'a> {
             }
             let version = Version { batch: arrival.batch, step, replaces: arrival.native.is_some() };
             self.steps.entry(StepKey::of(&version.step)).or_default().push(version);
+        }
+        for log in &arrival.logs {
+            add_log(&mut self.logs, log, arrival.batch);
         }
     }
 }
@@ -222,6 +254,7 @@ mod tests {
             received_at: DateTime::UNIX_EPOCH,
             origins: vec![],
             steps: vec![],
+            logs: vec![],
             native: Some(native),
         };
         let batches = [

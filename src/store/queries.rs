@@ -3,7 +3,7 @@
 use sqlx::{Database, Encode, QueryBuilder, Type};
 use uuid::Uuid;
 
-use super::columns::{run_columns, step_columns};
+use super::columns::{log_columns, run_columns, step_columns};
 use crate::model::id::ProjectId;
 use crate::model::query::{Cursor, Page, RunFilter};
 use crate::model::run::Run;
@@ -18,6 +18,25 @@ pub(super) const STEPS: &str = concat!(
     step_columns!(),
     " FROM steps WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 ORDER BY step_id, day"
 );
+
+/// Binds project, run, the first and last day of the run, and the bound.
+pub(super) const LOGS: &str = concat!(
+    "SELECT ",
+    log_columns!(),
+    " FROM logs WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 ORDER BY day, span_id, log_id LIMIT $5"
+);
+
+/// Binds the nil run, the time before which records were received, and the bound.
+pub(super) const DELETE_LOOSE_LOGS: &str = "DELETE FROM logs WHERE (project_id, run_id, day, span_id, log_id) IN \
+    (SELECT project_id, run_id, day, span_id, log_id FROM logs WHERE run_id = $1 AND received_at < $2 LIMIT $3)";
+/// A page of the runs of spans in the order of their keys, each with whether an older version of the mapping made any of
+/// its steps. Binds project and run that the page comes after, first day, project or nothing, version and bound.
+pub(super) const RUNS_AFTER: &str = "SELECT project_id, run_id, step_count, EXISTS (SELECT 1 FROM steps \
+    WHERE steps.project_id = page.project_id AND steps.run_id = page.run_id AND steps.mapping < $5 \
+    AND steps.source = 'otlp' AND steps.day >= $3 AND steps.day BETWEEN page.first_day AND page.last_day) AS is_old \
+    FROM (SELECT project_id, run_id, step_count, first_day, last_day FROM runs WHERE (project_id, run_id) > ($1, $2) \
+    AND source = 'otlp' AND last_day >= $3 AND project_id = COALESCE($4, project_id) \
+    ORDER BY project_id, run_id LIMIT $6) AS page ORDER BY project_id, run_id";
 
 macro_rules! select_keys {
     () => {

@@ -14,14 +14,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::plan::{Arrivals, RunPlan, arrivals, settle};
-use super::rows::{bodies_of, first_row, include_day, next_row, steps_by_run};
+use super::plan::{Arrivals, Logs, RunPlan, arrivals, loose_logs, settle};
+use super::rows::{bodies_of, contents_by_run, first_row, include_day, next_row};
 use super::storable;
 use super::tables::{RunDays, StepKey, Tables};
-use crate::assembly::LifeCycle;
+use crate::assembly::{LifeCycle, weight};
 use crate::mapping;
 use crate::model::batch::{Batch, OriginRow, Written};
 use crate::model::id::{ProjectId, RunKey};
+use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::Step;
 use crate::prices::Prices;
@@ -56,7 +57,11 @@ pub(super) async fn write(
     }
 
     let mut written = vec![Written::default(); batches.len()];
-    let changed = write_steps(tables, &plans, &created, &mut origins, &mut written).await?;
+    let mut changed = write_steps(tables, &plans, &created, &mut origins, &mut written).await?;
+    let loose = loose_logs(batches);
+    let grown = write_logs(tables, plans.values().map(|plan| &plan.logs).chain([&loose]), &mut written).await?;
+    // The row of a new run was made with its records.
+    changed.extend(grown.into_iter().filter(|key| !created.contains(key)));
     for plan in plans.values() {
         for (batch, outcome) in &plan.outcomes {
             written[*batch].native = Some(*outcome);
@@ -71,7 +76,7 @@ pub(super) async fn write(
     for key in &changed {
         let Some(old) = stored.get(key).or_else(|| fresh.get(key)) else { continue };
         let next = grow(old, &plans[key]);
-        if old.step_count > i64::from(inline_steps_max) && plans[key].declared.is_none() {
+        if weight(old) > i64::from(inline_steps_max) && plans[key].declared.is_none() {
             deferred.push(defer(next, now));
         } else {
             grown.push((old, next));
@@ -79,10 +84,10 @@ pub(super) async fn write(
     }
     tables.update_runs(&deferred).await?;
     let days: Vec<RunDays> = grown.iter().map(|(_, next)| RunDays::of(next)).collect();
-    let mut steps = steps_by_run(tables, &days, prices).await?;
+    let mut contents = contents_by_run(tables, &days, prices).await?;
     let mut updated = Vec::new();
     for (old, next) in grown {
-        updated.extend(next_row(old, next, steps.remove(&old.key).unwrap_or_default(), life, now)?);
+        updated.extend(next_row(old, next, contents.remove(&old.key).unwrap_or_default(), life, now)?);
     }
     tables.update_runs(&updated).await?;
     Ok(written)
@@ -113,7 +118,9 @@ async fn claim_runs<'a>(
         let Some(received) = plan.received else { continue };
         let steps = plan.steps.values().filter_map(|versions| settle(None, versions, &origins.merge(), |_, _| {}));
         let steps = steps.map(Cow::into_owned).collect();
-        fresh.push(first_row(*key, steps, &origins.merge(), plan.declared.cloned(), received, life, now)?);
+        let logs = plan.logs.values().map(|(log, _)| (*log).clone()).collect();
+        let declared = plan.declared.cloned();
+        fresh.push(first_row(*key, (steps, logs), origins.prices, &origins.lookup(), declared, received, life, now)?);
     }
     let created = tables.insert_runs(&fresh).await?;
     let others: Vec<RunKey> = plans.keys().filter(|key| !created.contains(key)).copied().collect();
@@ -169,6 +176,31 @@ async fn write_steps(
     Ok(changed)
 }
 
+/// Inserts log records and counts them by batch: of the copies of one record the first is it, the others are none. The
+/// runs that have new ones.
+async fn write_logs<'a>(
+    tables: &mut impl Tables,
+    of_runs: impl Iterator<Item = &'a Logs<'a>>,
+    written: &mut [Written],
+) -> sqlx::Result<BTreeSet<RunKey>> {
+    let logs: Vec<_> = of_runs.flatten().collect();
+    let rows: Vec<&LogRow> = logs.iter().map(|(_, (log, _))| *log).collect();
+    let inserted = tables.insert_logs(&rows).await?;
+    let mut grown = BTreeSet::new();
+    for (key, (_, batches)) in logs {
+        let mut is_new = inserted.contains(key);
+        if is_new && key.run.run_id != LogRow::NO_RUN {
+            grown.insert(key.run);
+        }
+        for batch in batches {
+            let written = &mut written[*batch];
+            *(if is_new { &mut written.inserted } else { &mut written.duplicates }) += 1;
+            is_new = false;
+        }
+    }
+    Ok(grown)
+}
+
 /// Nothing but retention takes rows away under a writer; the next attempt finds a settled state.
 fn vanished() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::other("a row was deleted while it was being written"))
@@ -183,6 +215,9 @@ fn grow(old: &Run, plan: &RunPlan<'_>) -> Run {
     for key in plan.steps.keys() {
         include_day(&mut run, key.day);
     }
+    for key in plan.logs.keys() {
+        include_day(&mut run, key.day);
+    }
     if let Some(declared) = plan.declared {
         run.declared = Some(declared.clone());
     }
@@ -192,7 +227,7 @@ fn grow(old: &Run, plan: &RunPlan<'_>) -> Run {
 /// Leaves the run to the sweeper. A run that is waiting already keeps its turn, or a steady stream would put it off
 /// for ever.
 fn defer(mut run: Run, now: DateTime<Utc>) -> Run {
-    let steps = u32::try_from(run.step_count).unwrap_or(u32::MAX);
+    let steps = u32::try_from(weight(&run)).unwrap_or(u32::MAX);
     let turn = storable::time(now + DEFER_PER_STEP.saturating_mul(steps).min(DEFER_MAX));
     run.due_at = Some(run.due_at.map_or(turn, |due_at| due_at.min(turn)));
     run
@@ -231,9 +266,11 @@ impl<'a> Origins<'a> {
 
     /// Two versions of one step to one. An id is the hash of its body, so it says the same in every project.
     fn merge(&self) -> impl Fn(Step, Step) -> Step + '_ {
-        |one, other| {
-            mapping::merge(one, other, self.prices, &|id| self.bodies.get(&id).map(|body| body.clone().into_owned()))
-        }
+        |one, other| mapping::merge(one, other, self.prices, &self.lookup())
+    }
+
+    fn lookup(&self) -> impl Fn(Uuid) -> Option<String> + '_ {
+        |id| self.bodies.get(&id).map(|body| body.clone().into_owned())
     }
 }
 

@@ -45,6 +45,7 @@ impl Reader {
         let row = stored.run;
         let receipt = Receipt { created_at: row.created_at, updated_at: row.updated_at, received_at: row.received_at };
         let mut assembled = assemble(row.key, stored.steps, row.declared, receipt, &self.life, now);
+        stored.logs.note(&mut assembled, &self.life);
         assembled.run.set_original(row.duplicate_of);
         Ok(Some(ShownRun { assembled, origins: stored.origins.into_iter().collect(), now }))
     }

@@ -1,4 +1,4 @@
-use super::spans::{Sent, id, run_from, span};
+use super::worked::{Sent, id, run_from, span};
 use crate::model::step::{Status, StepType};
 
 #[test]

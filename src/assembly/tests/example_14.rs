@@ -1,6 +1,6 @@
 use serde_json::json;
 
-use super::spans::{Sent, id, run_from_scopes, span};
+use super::worked::{Sent, id, run_from_scopes, span};
 use crate::model::step::{Status, StepType};
 
 const SERVER: i32 = 2;

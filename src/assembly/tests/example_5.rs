@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use super::spans::{id, run_from, span};
+use super::worked::{id, run_from, span};
 use crate::model::step::StepType;
 
 #[test]

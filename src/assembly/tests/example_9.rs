@@ -1,4 +1,4 @@
-use super::spans::{id, run_from, span};
+use super::worked::{id, run_from, span};
 use crate::model::step::{StepType, Usage};
 
 const TYPE: &str = "langfuse.observation.type";

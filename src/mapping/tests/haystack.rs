@@ -8,7 +8,7 @@ fn names_and_components_tell_the_type() {
         ("haystack.agent.run", "", StepType::Agent),
         ("haystack.agent.step", "", StepType::Workflow),
         ("haystack.agent.step.llm", "", StepType::ModelCall),
-        ("haystack.agent.step.tool", "", StepType::ToolCall),
+        ("haystack.agent.step.tool", "", StepType::Workflow),
         ("haystack.component.run", "OpenAIChatGenerator", StepType::ModelCall),
         ("haystack.component.run", "OpenAIGenerator", StepType::ModelCall),
         ("haystack.component.run", "SentenceTransformersDocumentEmbedder", StepType::Embedding),

@@ -63,3 +63,24 @@ fn contents_cost_and_association_properties() {
     assert_eq!(step.facts.tags, ["a", "b", "c"]);
     assert_eq!(json!(step.facts.run_metadata), json!({"plan": "pro"}));
 }
+
+#[test]
+fn agents_of_openai_are_told_from_tools_and_functions() {
+    let agent = map(span(
+        "Triage Agent",
+        &[
+            ("lmnr.span.type", "DEFAULT"),
+            ("lmnr.span.input", r#"{"name":"Triage Agent","handoffs":["Billing Agent"],"tools":[]}"#),
+        ],
+    ));
+    assert_eq!((agent.kind, agent.name.as_str(), agent.input), (StepType::Agent, "Triage Agent", None));
+    for (mark, kind) in [
+        ("openai.agents.handoff.to", StepType::Handoff),
+        ("openai.agents.guardrail.name", StepType::Guardrail),
+        ("openai.agents.mcp.server", StepType::Rpc),
+    ] {
+        assert_eq!(map(span("x", &[("lmnr.span.type", "TOOL"), (mark, "y")])).kind, kind, "{mark}");
+    }
+    let function = map(span("greet", &[("lmnr.span.type", "DEFAULT"), ("lmnr.span.input", r#"{"name":"Ada"}"#)]));
+    assert_eq!((function.kind, function.input.as_deref()), (StepType::Unknown, Some(r#"{"name":"Ada"}"#)));
+}

@@ -72,9 +72,10 @@ fn a_retrieval_shows_what_it_found() {
             ("langwatch.span.type", "chain"),
             ("langwatch.thread_id", "t"),
             ("langwatch.user_id", "u"),
-            ("metadata", r#"{"labels":["b"],"user_id":7}"#),
+            ("metadata", r#"{"labels":["b"],"user_id":7,"plan":"pro"}"#),
         ],
     ));
     assert_eq!((old.facts.session_id.as_deref(), old.facts.user_id.as_deref()), (Some("t"), Some("u")));
     assert_eq!(old.facts.tags, ["b"]);
+    assert_eq!(old.facts.run_metadata["plan"], serde_json::json!("pro"));
 }

@@ -38,6 +38,10 @@ fn a_call_with_cost_user_and_metadata_of_the_caller() {
             ("gen_ai.cost.input_cost", "0.25"),
             ("gen_ai.cost.output_cost", "0.5"),
             ("llm.is_streaming", "True"),
+            (
+                "metadata.usage_object",
+                "{'prompt_tokens': 11, 'prompt_tokens_details': {'cached_tokens': 8}, 'cache_read_input_tokens': 8}",
+            ),
             ("metadata.user_api_key_hash", "secret"),
             ("metadata.user_api_key_end_user_id", "ada"),
             ("metadata.team_id", ""),
@@ -48,6 +52,7 @@ fn a_call_with_cost_user_and_metadata_of_the_caller() {
     assert_eq!((step.kind.clone(), step.provider.as_deref()), (StepType::ModelCall, Some("openai")));
     assert_eq!((step.cost, step.usage.total, step.facts.streaming), (Some(0.75), Some(20), Some(true)));
     assert_eq!((step.facts.session_id.as_deref(), step.facts.user_id.as_deref()), (Some("s1"), Some("ada")));
+    assert_eq!((step.usage.cache_read, step.usage.input), (Some(8), Some(11)));
     assert_eq!(step.facts.tags, ["a"]);
     assert_eq!(json!(step.facts.run_metadata), json!({"routing_decision": "cheap", "plan": "pro"}));
     let hidden = [("llm.request.type", "completion"), ("hidden_params", r#"{"response_cost": 0.5, "model_id": null}"#)];

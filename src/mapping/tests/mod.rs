@@ -1,8 +1,10 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
+mod ag2;
 mod any_prefix;
 mod ai_sdk;
 mod crewai;
+mod cost;
 mod dialects;
 mod frameworks;
 mod langfuse;
@@ -18,10 +20,16 @@ mod openinference_frameworks;
 mod openlit;
 mod openllmetry;
 mod mlflow;
+mod flue;
+mod genkit;
+mod livekit;
+mod logfire;
+mod mastra;
 mod outcomes;
 mod pending;
-mod logfire;
 mod pydantic_ai;
+mod sentry;
+mod voltagent;
 
 use chrono::{DateTime, Utc};
 
@@ -74,7 +82,7 @@ pub(super) fn event(name: &str, pairs: &[(&str, &str)]) -> Event {
 }
 
 pub(super) fn map_from(span: Span, origin: Origin) -> (Step, OriginRow) {
-    let groups = vec![SpanGroup { origin, spans: vec![span] }];
+    let groups = vec![SpanGroup { origin, items: vec![span] }];
     let (mut steps, mut origins) = map_traces(ProjectId(3), groups, received_at(), &Prices::none());
     (steps.remove(0), origins.remove(0))
 }

@@ -123,3 +123,36 @@ fn operations_and_contents_of_frameworks() {
     let step = map(failed(sent, ""));
     assert_eq!((step.status, step.error.as_deref()), (Status::Error, Some("loop")));
 }
+
+#[test]
+fn nodes_that_make_up_an_agent_are_no_agents() {
+    let node = |name| {
+        from_openlit(
+            "invoke_agent x",
+            &[
+                ("gen_ai.operation.name", "invoke_agent"),
+                ("gen_ai.provider.name", "langgraph"),
+                ("gen_ai.agent.name", name),
+            ],
+        )
+    };
+    for name in ["model", "tools", "Guard.before_model"] {
+        assert_eq!((node(name).kind, node(name).agent), (StepType::Workflow, None), "{name}");
+    }
+    assert_eq!((node("billing").kind, node("billing").agent.as_deref()), (StepType::Agent, Some("billing")));
+    let graph = |name| {
+        from_openlit(
+            "invoke_workflow x",
+            &[
+                ("gen_ai.operation.name", "invoke_workflow"),
+                ("gen_ai.provider.name", "langgraph"),
+                ("gen_ai.workflow.name", name),
+            ],
+        )
+    };
+    assert_eq!(
+        (graph("weather_agent").kind, graph("weather_agent").agent.as_deref()),
+        (StepType::Workflow, Some("weather_agent"))
+    );
+    assert_eq!(graph("LangGraph").agent, None);
+}

@@ -308,6 +308,8 @@ fn searches_in_vector_databases_are_retrievals() {
 
 #[test]
 fn tools_over_mcp_show_what_was_exchanged() {
+    let session = map(span("mcp.client.session", &[("traceloop.span.kind", "session")]));
+    assert_eq!((session.kind, session.facts.genai), (StepType::Workflow, false));
     let step = map(span(
         "get_weather.tool",
         &[

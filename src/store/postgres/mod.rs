@@ -22,12 +22,16 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use self::connection::{Lent, TRANSACTION_MAX, within};
-use super::columns::{KeyRow, RunRow, StepRow, decoded};
-use super::{NewKey, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, storable, sweep, write};
+use super::columns::{KeyRow, LogColumns, RunRow, StepRow, decoded};
+use super::tables::LOGS_MAX;
+use super::{
+    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, remap, storable, sweep, write,
+};
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
-use crate::model::id::ProjectId;
+use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota};
+use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
@@ -125,11 +129,20 @@ impl Store for PostgresStore {
             .fetch_all(&self.pool)
             .await?;
         let steps: Vec<Step> = decoded(rows)?;
-        let ids: Vec<Uuid> = super::origins_of(&steps);
+        let rows: Vec<LogColumns> = sqlx::query_as(queries::LOGS)
+            .bind(project.0)
+            .bind(run_id)
+            .bind(run.first_day)
+            .bind(run.last_day)
+            .bind(LOGS_MAX)
+            .fetch_all(&self.pool)
+            .await?;
+        let logs: Vec<LogRow> = decoded(rows)?;
+        let ids: Vec<Uuid> = super::origins_of(&steps, &logs);
         let bodies: Vec<(Uuid, Json<Box<RawValue>>)> =
             sqlx::query_as(ORIGINS).bind(project.0).bind(ids).fetch_all(&self.pool).await?;
         let origins: Vec<(Uuid, String)> = bodies.into_iter().map(|(id, body)| (id, body.0.get().to_owned())).collect();
-        Ok(Some(super::stored_run(run, steps, origins, &self.prices)))
+        Ok(Some(super::stored_run(run, steps, logs, origins, &self.prices)))
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {
@@ -144,6 +157,21 @@ impl Store for PostgresStore {
         let swept = within(TRANSACTION_MAX, sweep::sweep(&mut connection, life, now, limit, &self.prices)).await?;
         sweeper.commit(connection).await?;
         Ok(swept)
+    }
+
+    async fn remap(
+        &self,
+        which: &Remap,
+        after: Option<RunKey>,
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Remapped, StoreError> {
+        let mut lent = self.sweeper.lock().await;
+        let mut connection = lent.begin().await?;
+        let part = remap::remap(&mut connection, which, after, &self.prices, life, now);
+        let remapped = within(TRANSACTION_MAX, part).await?;
+        lent.commit(connection).await?;
+        Ok(remapped)
     }
 
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError> {

@@ -12,15 +12,21 @@ use sqlx::{PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use crate::assembly::Twin;
+use crate::mapping;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
+use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::Step;
 use crate::store::columns::{
-    RunRow, StepRow, TwinRow, decoded, run_changes, run_columns, step_changes, step_columns, twin_columns,
+    LogColumns, RunRow, StepRow, TwinRow, decoded, log_columns, run_changes, run_columns, step_changes, step_columns,
+    twin_columns,
 };
+use crate::store::queries;
 use crate::store::storable;
-use crate::store::tables::{AskedCall, AskedMoment, NEIGHBOURS_MAX, RunDays, StepKey, TWINS_MAX, Tables};
+use crate::store::tables::{
+    AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
+};
 
 const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) \
     SELECT project_id, origin_id, body::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[]) \
@@ -72,10 +78,10 @@ macro_rules! given_steps {
         concat!(
             "INSERT INTO steps (",
             step_columns!(),
-            ") SELECT project_id, run_id, step_id, day, parent_id, source, position, type, name, status, error, \
+            ", mapping) SELECT project_id, run_id, step_id, day, parent_id, source, position, type, name, status, error, \
              start_ns, end_ns, latency_ms, tokens, input_tokens, output_tokens, cache_read_tokens, \
              cache_write_tokens, reasoning_tokens, cost, model, provider, agent, input, output, facts::jsonb, \
-             detail::jsonb, origin_id, content_hash FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::date[], \
+             detail::jsonb, origin_id, content_hash, $31 FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::date[], \
              $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], \
              $13::bigint[], $14::double precision[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
              $19::bigint[], $20::bigint[], $21::double precision[], $22::text[], $23::text[], $24::text[], \
@@ -107,6 +113,42 @@ const STEPS_OF_RUNS: &str = concat!(
     step_columns!(),
     " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
      AND steps.day BETWEEN asked.first_day AND asked.last_day AND steps.day BETWEEN $5 AND $6 OFFSET 0) AS found"
+);
+
+const INSERT_LOGS: &str = concat!(
+    "INSERT INTO logs (",
+    log_columns!(),
+    ") SELECT project_id, run_id, day, span_id, log_id, time_ns, origin_id, body::jsonb, received_at \
+     FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::text[], $5::uuid[], $6::bigint[], $7::uuid[], $8::text[], \
+     $9::timestamptz[]) AS row (",
+    log_columns!(),
+    ") ON CONFLICT DO NOTHING RETURNING project_id, run_id, day, span_id, log_id"
+);
+
+const LOGS_OF_RUNS: &str = concat!(
+    "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
+     AS asked (project_id, run_id, first_day, last_day) CROSS JOIN LATERAL (SELECT ",
+    log_columns!(),
+    " FROM logs WHERE logs.project_id = asked.project_id AND logs.run_id = asked.run_id \
+     AND logs.day BETWEEN asked.first_day AND asked.last_day AND logs.day BETWEEN $5 AND $6 \
+     ORDER BY day, span_id, log_id LIMIT $7) AS found"
+);
+
+const DELETE_LOGS: &str = "DELETE FROM logs USING UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
+     AS asked (project_id, run_id, first_day, last_day) WHERE logs.project_id = asked.project_id \
+     AND logs.run_id = asked.run_id AND logs.day BETWEEN asked.first_day AND asked.last_day \
+     AND logs.day BETWEEN $5 AND $6";
+
+const DELETE_RUNS: &str =
+    "DELETE FROM runs WHERE (project_id, run_id) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[]))";
+
+const OLD_STEPS: &str = concat!(
+    "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
+     AS asked (project_id, run_id, first_day, last_day) CROSS JOIN LATERAL (SELECT ",
+    step_columns!(),
+    " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
+     AND steps.day BETWEEN asked.first_day AND asked.last_day AND steps.day BETWEEN $5 AND $6 \
+     AND mapping < $7 AND source = 'otlp' OFFSET 0) AS found LIMIT $8"
 );
 
 /// A call that overlaps another starts on the same day or on one beside it.
@@ -199,6 +241,37 @@ impl Tables for PgConnection {
         Ok(())
     }
 
+    async fn runs_after(&mut self, page: &OldPage) -> sqlx::Result<Vec<OldRun>> {
+        let (project, run_id) = page.after.map_or((i64::MIN, Uuid::nil()), |key| (key.project.0, key.run_id));
+        sqlx::query_as(queries::RUNS_AFTER)
+            .bind(project)
+            .bind(run_id)
+            .bind(page.since)
+            .bind(page.project.map(|project| project.0))
+            .bind(mapping::VERSION)
+            .bind(page.runs_max)
+            .fetch_all(self)
+            .await
+    }
+
+    async fn old_steps(&mut self, runs: &[RunDays], since: NaiveDate, limit: i64) -> sqlx::Result<Vec<Step>> {
+        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<StepRow> = sqlx::query_as(OLD_STEPS)
+            .bind(column(runs, |run| run.key.project.0))
+            .bind(column(runs, |run| run.key.run_id))
+            .bind(column(runs, |run| run.first_day))
+            .bind(column(runs, |run| run.last_day))
+            .bind(first_day.max(since))
+            .bind(last_day)
+            .bind(mapping::VERSION)
+            .bind(limit)
+            .fetch_all(self)
+            .await?;
+        decoded(rows)
+    }
+
     async fn insert_steps(&mut self, steps: &[&Step]) -> sqlx::Result<HashSet<StepKey>> {
         if steps.is_empty() {
             return Ok(HashSet::new());
@@ -244,6 +317,72 @@ impl Tables for PgConnection {
             .fetch_all(self)
             .await?;
         decoded(rows)
+    }
+
+    async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>> {
+        if logs.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let rows = sqlx::query(INSERT_LOGS)
+            .bind(column(logs, |log| log.run.project.0))
+            .bind(column(logs, |log| log.run.run_id))
+            .bind(column(logs, |log| log.day))
+            .bind(column(logs, |log| log.span_id.as_str()))
+            .bind(column(logs, |log| log.id))
+            .bind(column(logs, |log| log.time_ns.cast_signed()))
+            .bind(column(logs, |log| log.origin))
+            .bind(column(logs, |log| storable::json(&log.body)))
+            .bind(column(logs, |log| log.received_at))
+            .fetch_all(self)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(LogKey { run: run_key(row)?, day: row.try_get(2)?, span_id: row.try_get(3)?, id: row.try_get(4)? })
+            })
+            .collect()
+    }
+
+    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<LogRow>> {
+        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<LogColumns> = sqlx::query_as(LOGS_OF_RUNS)
+            .bind(column(runs, |run| run.key.project.0))
+            .bind(column(runs, |run| run.key.run_id))
+            .bind(column(runs, |run| run.first_day))
+            .bind(column(runs, |run| run.last_day))
+            .bind(first_day)
+            .bind(last_day)
+            .bind(LOGS_MAX)
+            .fetch_all(self)
+            .await?;
+        decoded(rows)
+    }
+
+    async fn delete_runs_of_logs(&mut self, runs: &[RunDays]) -> sqlx::Result<()> {
+        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+            return Ok(());
+        };
+        sqlx::query(DELETE_LOGS)
+            .bind(column(runs, |run| run.key.project.0))
+            .bind(column(runs, |run| run.key.run_id))
+            .bind(column(runs, |run| run.first_day))
+            .bind(column(runs, |run| run.last_day))
+            .bind(first_day)
+            .bind(last_day)
+            .execute(&mut *self)
+            .await?;
+        sqlx::query(DELETE_RUNS)
+            .bind(column(runs, |run| run.key.project.0))
+            .bind(column(runs, |run| run.key.run_id))
+            .execute(self)
+            .await?;
+        Ok(())
+    }
+
+    async fn delete_loose_logs(&mut self, before: DateTime<Utc>, limit: i64) -> sqlx::Result<()> {
+        sqlx::query(queries::DELETE_LOOSE_LOGS).bind(LogRow::NO_RUN).bind(before).bind(limit).execute(self).await?;
+        Ok(())
     }
 
     async fn twins(&mut self, calls: &[AskedCall]) -> sqlx::Result<Vec<(RunKey, Twin)>> {
@@ -384,7 +523,8 @@ fn bind_steps(statement: &'static str, steps: &[&Step]) -> sqlx::Result<Query<'s
         .bind(facts)
         .bind(column(steps, |step| step.detail.as_str()))
         .bind(column(steps, |step| step.origin))
-        .bind(column(steps, |step| step.content_hash)))
+        .bind(column(steps, |step| step.content_hash))
+        .bind(mapping::VERSION))
 }
 
 fn json_column<R, T>(rows: &[R], value: impl FnMut(&R) -> sqlx::Result<T>) -> sqlx::Result<Vec<T>> {

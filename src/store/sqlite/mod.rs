@@ -17,12 +17,16 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use self::connection::{Lent, assert_durable, durable};
-use super::columns::{KeyRow, RunRow, StepRow, decoded};
-use super::{NewKey, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, storable, sweep, write};
+use super::columns::{KeyRow, LogColumns, RunRow, StepRow, decoded};
+use super::tables::LOGS_MAX;
+use super::{
+    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, remap, storable, sweep, write,
+};
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
-use crate::model::id::ProjectId;
+use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota};
+use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
@@ -107,14 +111,23 @@ impl Store for SqliteStore {
             .fetch_all(&self.readers)
             .await?;
         let steps: Vec<Step> = decoded(rows)?;
+        let rows: Vec<LogColumns> = sqlx::query_as(queries::LOGS)
+            .bind(project.0)
+            .bind(run_id)
+            .bind(run.first_day)
+            .bind(run.last_day)
+            .bind(LOGS_MAX)
+            .fetch_all(&self.readers)
+            .await?;
+        let logs: Vec<LogRow> = decoded(rows)?;
         let mut query = QueryBuilder::<Sqlite>::new("SELECT origin_id, body FROM origins WHERE project_id = ");
         query.push_bind(project.0).push(" AND origin_id IN (");
         let mut ids = query.separated(", ");
-        for id in super::origins_of(&steps) {
+        for id in super::origins_of(&steps, &logs) {
             ids.push_bind(id);
         }
         let origins = query.push(")").build_query_as::<(Uuid, String)>().fetch_all(&self.readers).await?;
-        Ok(Some(super::stored_run(run, steps, origins, &self.prices)))
+        Ok(Some(super::stored_run(run, steps, logs, origins, &self.prices)))
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {
@@ -129,6 +142,20 @@ impl Store for SqliteStore {
         let swept = sweep::sweep(&mut connection, life, now, limit, &self.prices).await?;
         lent.commit(connection).await?;
         Ok(swept)
+    }
+
+    async fn remap(
+        &self,
+        which: &Remap,
+        after: Option<RunKey>,
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Remapped, StoreError> {
+        let mut lent = self.connection.lock().await;
+        let mut connection = lent.begin().await?;
+        let remapped = remap::remap(&mut connection, which, after, &self.prices, life, now).await?;
+        lent.commit(connection).await?;
+        Ok(remapped)
     }
 
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError> {

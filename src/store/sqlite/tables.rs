@@ -3,22 +3,28 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use crate::assembly::Twin;
+use crate::mapping;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
+use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::{Step, Usage};
 use crate::store::columns::{
-    RunRow, StepRow, TwinRow, decoded, run_changes, run_columns, step_changes, step_columns, twin_columns,
+    LogColumns, RunRow, StepRow, TwinRow, decoded, log_columns, run_changes, run_columns, step_changes, step_columns,
+    twin_columns,
 };
+use crate::store::queries;
 use crate::store::storable;
-use crate::store::tables::{AskedCall, AskedMoment, NEIGHBOURS_MAX, RunDays, StepKey, TWINS_MAX, Tables};
+use crate::store::tables::{
+    AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
+};
 
 /// Rows of one statement, from the largest portion that fits. 64 rows of 39 columns stay far below SQLite's bound of
 /// 32,766 parameters.
@@ -26,9 +32,17 @@ const PORTIONS: [usize; 3] = [64, 8, 1];
 
 const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) ";
 const INSERT_RUNS: &str = concat!("INSERT INTO runs (", run_columns!(), ") ");
-const INSERT_STEPS: &str = concat!("INSERT INTO steps (", step_columns!(), ") ");
+const INSERT_STEPS: &str = concat!("INSERT INTO steps (", step_columns!(), ", mapping) ");
+const INSERT_LOGS: &str = concat!("INSERT INTO logs (", log_columns!(), ") ");
 const UPDATE_RUN: &str = concat!(" ON CONFLICT (project_id, run_id) DO UPDATE SET ", run_changes!());
 const UPDATE_STEP: &str = concat!(" ON CONFLICT (project_id, run_id, step_id, day) DO UPDATE SET ", step_changes!());
+
+/// Binds project, run, first day, version and bound.
+const OLD_STEPS: &str = concat!(
+    "SELECT ",
+    step_columns!(),
+    " FROM steps WHERE project_id = $1 AND run_id = $2 AND day >= $3 AND mapping < $4 AND source = 'otlp' LIMIT $5"
+);
 
 /// The condition of the index `steps_unidentified`, word for word.
 macro_rules! unidentified_calls {
@@ -130,6 +144,35 @@ impl Tables for SqliteConnection {
         Ok(())
     }
 
+    async fn runs_after(&mut self, page: &OldPage) -> sqlx::Result<Vec<OldRun>> {
+        let (project, run_id) = page.after.map_or((i64::MIN, Uuid::nil()), |key| (key.project.0, key.run_id));
+        sqlx::query_as(queries::RUNS_AFTER)
+            .bind(project)
+            .bind(run_id)
+            .bind(page.since)
+            .bind(page.project.map(|project| project.0))
+            .bind(mapping::VERSION)
+            .bind(page.runs_max)
+            .fetch_all(self)
+            .await
+    }
+
+    async fn old_steps(&mut self, runs: &[RunDays], since: NaiveDate, limit: i64) -> sqlx::Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        for run in runs {
+            let rows: Vec<StepRow> = sqlx::query_as(OLD_STEPS)
+                .bind(run.key.project.0)
+                .bind(run.key.run_id)
+                .bind(since)
+                .bind(mapping::VERSION)
+                .bind(limit.saturating_sub_unsigned(steps.len() as u64))
+                .fetch_all(&mut *self)
+                .await?;
+            steps.extend(decoded::<_, Step>(rows)?);
+        }
+        Ok(steps)
+    }
+
     async fn insert_steps(&mut self, steps: &[&Step]) -> sqlx::Result<HashSet<StepKey>> {
         let mut inserted = HashSet::with_capacity(steps.len());
         for portion in portions(steps) {
@@ -179,6 +222,63 @@ impl Tables for SqliteConnection {
             steps.extend(query.push(")").build_query_as::<StepRow>().fetch_all(&mut *self).await?);
         }
         decoded(steps)
+    }
+
+    async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>> {
+        let mut inserted = HashSet::with_capacity(logs.len());
+        for portion in portions(logs) {
+            let mut query = QueryBuilder::<Sqlite>::new(INSERT_LOGS);
+            query.push_values(portion, |mut row, log| {
+                row.push_bind(log.run.project.0)
+                    .push_bind(log.run.run_id)
+                    .push_bind(log.day)
+                    .push_bind(&*log.span_id)
+                    .push_bind(log.id)
+                    .push_bind(log.time_ns.cast_signed())
+                    .push_bind(log.origin)
+                    .push_bind(storable::json(&log.body).into_owned())
+                    .push_bind(storable::time(log.received_at));
+            });
+            query.push(" ON CONFLICT DO NOTHING RETURNING project_id, run_id, day, span_id, log_id");
+            for row in query.build().fetch_all(&mut *self).await? {
+                let (day, span_id, id) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+                inserted.insert(LogKey { run: run_key(&row)?, day, span_id, id });
+            }
+        }
+        Ok(inserted)
+    }
+
+    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<LogRow>> {
+        let mut logs = Vec::new();
+        for run in runs {
+            let rows: Vec<LogColumns> = sqlx::query_as(queries::LOGS)
+                .bind(run.key.project.0)
+                .bind(run.key.run_id)
+                .bind(run.first_day)
+                .bind(run.last_day)
+                .bind(LOGS_MAX)
+                .fetch_all(&mut *self)
+                .await?;
+            logs.extend(decoded::<_, LogRow>(rows)?);
+        }
+        Ok(logs)
+    }
+
+    async fn delete_runs_of_logs(&mut self, runs: &[RunDays]) -> sqlx::Result<()> {
+        for run in runs {
+            for statement in [
+                "DELETE FROM logs WHERE project_id = $1 AND run_id = $2",
+                "DELETE FROM runs WHERE project_id = $1 AND run_id = $2",
+            ] {
+                sqlx::query(statement).bind(run.key.project.0).bind(run.key.run_id).execute(&mut *self).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_loose_logs(&mut self, before: DateTime<Utc>, limit: i64) -> sqlx::Result<()> {
+        sqlx::query(queries::DELETE_LOOSE_LOGS).bind(LogRow::NO_RUN).bind(before).bind(limit).execute(self).await?;
+        Ok(())
     }
 
     async fn twins(&mut self, calls: &[AskedCall]) -> sqlx::Result<Vec<(RunKey, Twin)>> {
@@ -305,7 +405,8 @@ fn given_steps(steps: &[&Step]) -> sqlx::Result<QueryBuilder<Sqlite>> {
             .push_bind(facts)
             .push_bind(&*step.detail)
             .push_bind(step.origin)
-            .push_bind(step.content_hash);
+            .push_bind(step.content_hash)
+            .push_bind(mapping::VERSION);
     });
     Ok(query)
 }

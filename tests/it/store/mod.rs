@@ -8,8 +8,10 @@ mod keys;
 mod life_cycle;
 mod native;
 mod opening;
+mod order;
 mod partitions;
 mod reads;
+mod remap;
 mod steps;
 
 /// Each function as a test on SQLite and on Postgres.
