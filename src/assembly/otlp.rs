@@ -10,7 +10,7 @@ use crate::assembly::roles::Roles;
 use crate::assembly::status::{self, Life, Phase};
 use crate::assembly::texts::Texts;
 use crate::assembly::usage::{self, Totals};
-use crate::assembly::{LifeCycle, Receipt, native, streams, tools, tree, twins, wrappers};
+use crate::assembly::{LifeCycle, Receipt, graphs, native, streams, tools, tree, twins, wrappers};
 use crate::model::id::{RunKey, trace_id_of_run};
 use crate::model::run::{Assembled, Run, ShownStep};
 use crate::model::step::{Source, Status, Step};
@@ -29,6 +29,7 @@ pub(super) fn assemble(
     let forest = Forest::new(shown.iter().map(|shown| &shown.step));
     cut_circles(&mut shown, &forest);
     wrappers::settle(&mut shown, &forest);
+    graphs::name_agents(&mut shown, &forest);
     let mut copies = Copies::find(&shown, &forest);
     tools::take_outcomes(&mut shown, &forest);
     tools::merge_copies(&mut shown, &copies);

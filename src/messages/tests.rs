@@ -363,6 +363,23 @@ fn json_value() -> impl Strategy<Value = Value> {
     })
 }
 
+#[test]
+fn a_shell_and_an_error_are_no_answer() {
+    for nothing in [
+        "null",
+        r#"{"files":[],"reasoning":[],"text":"","warnings":[]}"#,
+        r#"{"error_code":"RESOURCE_EXHAUSTED","error_message":"try later","content":null}"#,
+        r#"{"type":"error","error":{"message":"no"}}"#,
+    ] {
+        assert!(!is_answer(nothing), "{nothing}");
+    }
+    for answer in
+        ["Paris", "{\"city\":\"Paris\"}", r#"{"error_code":"PARTIAL","content":{"parts":[1]}}"#, "[]x", "{broken"]
+    {
+        assert!(is_answer(answer), "{answer}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_text_panics(text in any::<String>()) {
