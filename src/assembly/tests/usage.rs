@@ -153,3 +153,14 @@ fn embeddings_count_and_are_told_apart() {
     assert_eq!(run.run.metadata["tokens_by_type"], json!({"embedding": 18, "model_call": 96}));
     assert_eq!(run.run.model, "gpt-4o-mini");
 }
+
+#[test]
+fn a_call_takes_its_model_from_the_step_that_made_it() {
+    let mut node = call("node", None, 0, 20).says("q", "a");
+    node.model = None;
+    let mut request = call("request", Some("node"), 1, 19).tokens(120, 18);
+    request.provider = Some("openai".to_owned());
+    let assembled = run_of(vec![node, request]);
+    let shown = &assembled.shown("node").step;
+    assert_eq!((shown.model.as_deref(), shown.provider.as_deref()), (Some("gpt-4o-mini"), Some("openai")));
+}
