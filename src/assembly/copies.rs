@@ -50,6 +50,21 @@ impl Copies {
         self.copy_of[index].is_some()
     }
 
+    /// The first answer among the copies of a step and the copies that those stand for.
+    fn first<T>(&self, kept: usize, of: impl Fn(usize) -> Option<T>) -> Option<T> {
+        let below = |index: usize| self.copies.get(&index).into_iter().flatten().rev().copied();
+        let mut stack: Vec<usize> = below(kept).collect();
+        // Nothing is a copy of itself, however long the chain: no more looks than there are steps.
+        for _ in 0..self.copy_of.len() {
+            let copy = stack.pop()?;
+            if let Some(found) = of(copy) {
+                return Some(found);
+            }
+            stack.extend(below(copy));
+        }
+        None
+    }
+
     /// A copy of a copy is a copy of what that one shows.
     fn shown_by(&self, mut index: usize) -> usize {
         while let Some(kept) = self.copy_of[index] {
@@ -299,6 +314,21 @@ impl Copies {
                 self.add(index, kept);
             }
         }
+    }
+}
+
+/// A call is shown by its outermost step, which may not know what the steps nearer to the wire do.
+pub(super) fn complete_calls(steps: &mut [ShownStep], copies: &Copies) {
+    for &kept in copies.copies.keys() {
+        let step = &steps[kept].step;
+        if !step.kind.is_call() || (step.model.is_some() && step.provider.is_some()) {
+            continue;
+        }
+        let model = copies.first(kept, |copy| steps[copy].step.model.clone());
+        let provider = copies.first(kept, |copy| steps[copy].step.provider.clone());
+        let step = &mut steps[kept].step;
+        step.model = step.model.take().or(model);
+        step.provider = step.provider.take().or(provider);
     }
 }
 

@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use crate::assembly::copies::Copies;
+use crate::assembly::copies::{self, Copies};
 use crate::assembly::forest::Forest;
 use crate::assembly::identity::Identity;
 use crate::assembly::roles::Roles;
@@ -37,6 +37,7 @@ pub(super) fn assemble(
     status::forgive_childs_errors(&mut shown, &forest);
     let roles = Roles::new(&shown, &forest, |index| copies.is_copy(index));
     let totals = usage::count(&mut shown, &forest, &mut copies, roles.primary);
+    copies::complete_calls(&mut shown, &copies);
     let calls = tools::calls(&shown, &copies);
     let answer = roles.primary.and_then(|index| shown[index].step.output.clone());
     let inferred = tools::complete(&mut shown, &copies, &calls, key.run_id, answer.as_deref());
