@@ -52,11 +52,13 @@ pub struct Tuning {
     pub inline_steps_max: u32,
     /// Connections for reads and key look-ups.
     pub readers_max: u32,
+    /// Steps that are read of one run when somebody asks for it, the earliest.
+    pub shown_steps_max: u32,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { inline_steps_max: 256, readers_max: 8 }
+        Tuning { inline_steps_max: 256, readers_max: 8, shown_steps_max: 50_000 }
     }
 }
 
@@ -74,11 +76,13 @@ pub async fn open(url: &str, tuning: Tuning) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
-/// A run as read back: its row, every step, and the bodies of the origins they refer to.
+/// A run as read back: its row, its steps up to [`Tuning::shown_steps_max`], and the bodies of the origins they refer to.
 #[derive(Clone, Debug)]
 pub struct StoredRun {
     pub run: Run,
     pub steps: Vec<Step>,
+    /// There are more steps than that.
+    pub is_truncated: bool,
     pub origins: Vec<(Uuid, String)>,
 }
 
@@ -180,8 +184,9 @@ fn origins_of(steps: &[Step]) -> Vec<Uuid> {
 }
 
 /// Versions of one step that lie on different days are one step to a reader.
-fn stored_run(run: Run, steps: Vec<Step>, origins: Vec<(Uuid, String)>) -> StoredRun {
+fn stored_run(run: Run, steps: Vec<Step>, origins: Vec<(Uuid, String)>, tuning: &Tuning) -> StoredRun {
     let bodies: HashMap<Uuid, &str> = origins.iter().map(|(id, body)| (*id, body.as_str())).collect();
+    let is_truncated = steps.len() >= tuning.shown_steps_max as usize && run.step_count > steps.len() as i64;
     let steps = rows::one_per_id(steps, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
-    StoredRun { run, steps, origins }
+    StoredRun { run, steps, is_truncated, origins }
 }

@@ -1,12 +1,12 @@
 //! The row of a run, made by assembly from the steps that are stored.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::storable;
-use super::tables::{RunDays, Tables};
+use super::tables::{RunDays, StepKey, Tables};
 use crate::assembly::{LifeCycle, Receipt, assemble};
 use crate::mapping;
 use crate::model::id::{ProjectId, RunKey};
@@ -45,7 +45,12 @@ pub(super) fn next_row(
     next.set_original(old.duplicate_of);
     include_day(&mut next, days.0);
     include_day(&mut next, days.1);
-    replacing(old, next, now)
+    let was_final = old.is_final(now);
+    let mut next = replacing(old, next, now)?;
+    if let Some(next) = next.as_mut().filter(|next| was_final && !storable::same_run(old, next)) {
+        next.set_revision(old.revision + 1);
+    }
+    Ok(next)
 }
 
 /// The run as its steps and the known part of its row make it now.
@@ -57,6 +62,7 @@ pub(super) fn assembled_again(known: Run, steps: Vec<Step>, life: &LifeCycle, no
 /// `next` as the row that takes the place of `old`, unless it is the same.
 pub(super) fn replacing(old: &Run, next: Run, now: DateTime<Utc>) -> sqlx::Result<Option<Run>> {
     let mut next = storable::run(next)?;
+    next.set_revision(old.revision);
     next.updated_at = if storable::same_run(old, &next) { old.updated_at } else { now };
     Ok((next != *old).then_some(next))
 }
@@ -67,13 +73,22 @@ pub(super) fn include_day(run: &mut Run, day: NaiveDate) {
     run.last_day = run.last_day.max(day);
 }
 
-/// All stored steps of each run.
+/// All stored steps of each run, as assembly needs them: without their detail.
 pub(super) async fn steps_by_run(
     tables: &mut impl Tables,
     runs: &[RunDays],
 ) -> sqlx::Result<HashMap<RunKey, Vec<Step>>> {
-    let steps = tables.steps_of_runs(runs).await?;
-    let bodies = bodies_of(tables, split_over_days(&steps)).await?;
+    let mut steps = tables.steps_of_runs(runs).await?;
+    let split = split_over_days(&steps);
+    let mut origins = Vec::new();
+    if !split.is_empty() {
+        // To merge versions more is needed than assembly looks at.
+        steps.retain(|step| !split.contains(&StepKey::of(step)));
+        let versions = tables.steps_by_key(&split.into_iter().collect::<Vec<_>>()).await?;
+        origins.extend(versions.iter().filter_map(|step| Some((step.run.project, step.origin?))));
+        steps.extend(versions);
+    }
+    let bodies = bodies_of(tables, origins).await?;
     let mut by_run: HashMap<RunKey, Vec<Step>> = HashMap::with_capacity(runs.len());
     for step in one_per_id(steps, &|id| bodies.get(&id).cloned()) {
         by_run.entry(step.run).or_default().push(step);
@@ -91,15 +106,14 @@ pub(super) async fn bodies_of(
     Ok(tables.origin_bodies(&origins).await?.into_iter().collect())
 }
 
-/// Origins of the steps that have several rows: their versions start on different days, and so lie in different
-/// partitions.
-fn split_over_days(steps: &[Step]) -> Vec<(ProjectId, Uuid)> {
+/// The steps that have several rows: their versions start on different days, and so lie in different partitions.
+fn split_over_days(steps: &[Step]) -> BTreeSet<StepKey> {
     let mut rows: HashMap<(RunKey, &str), u32> = HashMap::with_capacity(steps.len());
     for step in steps {
         *rows.entry((step.run, &step.id)).or_default() += 1;
     }
     let is_split = |step: &&Step| rows.get(&(step.run, step.id.as_str())).is_some_and(|count| *count > 1);
-    steps.iter().filter(is_split).filter_map(|step| Some((step.run.project, step.origin?))).collect()
+    steps.iter().filter(is_split).map(StepKey::of).collect()
 }
 
 /// One step for each id of each run, merged where there are several versions, in order of their keys.
