@@ -5,15 +5,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use chrono::Utc;
+use chrono::{DateTime, Utc};
 use tokio::sync::oneshot;
 
 use crate::auth::{AuthError, Authenticator};
-use crate::mapping::map_traces;
+use crate::mapping::{map_logs, map_traces};
 use crate::model::batch::{Batch, Native, NativeOutcome, Rejections};
+use crate::model::id::ProjectId;
 use crate::model::key::{ApiKey, Scope};
 use crate::model::step::Step;
-use crate::otlp::{self, DecodeLimits};
+use crate::otlp::{DecodeLimits, Group, LogGroup, Malformed, Request, SpanGroup, json, protobuf};
+use crate::prices::Prices;
 use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
 use crate::quota::{OverQuota, Quotas};
 use crate::telemetry::{ByTransport, Counters, Transport};
@@ -57,6 +59,15 @@ pub enum Encoding {
     Json,
 }
 
+/// What an OTLP request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Traces,
+    Logs,
+    /// Walked, counted and not stored.
+    Metrics,
+}
+
 /// A body after inflating, with the room it takes.
 pub struct Body {
     pub bytes: Bytes,
@@ -72,6 +83,7 @@ pub struct Pipeline {
     pub queue: Arc<Queue>,
     pub reader: Arc<Reader>,
     pub counters: Arc<Counters>,
+    pub prices: Arc<Prices>,
     pub decode_limits: DecodeLimits,
     pub body_bytes_max: u64,
     pub hold: Duration,
@@ -90,9 +102,10 @@ impl Pipeline {
         Ok(self.auth.authenticate(presented, scope).await?)
     }
 
-    pub async fn consume_traces(
+    pub async fn consume_otlp(
         &self,
         key: &ApiKey,
+        signal: Signal,
         encoding: Encoding,
         body: Body,
         transport: Transport,
@@ -102,26 +115,23 @@ impl Pipeline {
         let Body { bytes, reservation, .. } = body;
         let body_bytes = bytes.len() as u64;
         let limits = self.decode_limits;
-        let request = off_thread_when_large(bytes.len(), move || match encoding {
-            Encoding::Protobuf => otlp::protobuf::decode_traces(&bytes, limits),
-            Encoding::Json => otlp::json::decode_traces(&bytes, limits),
-        })
-        .await?
-        .map_err(|malformed| Refusal::Malformed(malformed.to_string()))?;
-        let spans: usize = request.groups.iter().map(|group| group.spans.len()).sum();
-        self.quotas.admit_steps(key, spans as u64).map_err(Refusal::OverQuota)?;
-
-        let mut outcome = Outcome { rejections: request.rejections, ..Outcome::default() };
-        if spans > 0 {
-            let (project, received_at, groups) = (key.project, Utc::now(), request.groups);
-            let (steps, origins) =
-                off_thread_when_large(body_bytes as usize, move || map_traces(project, groups, received_at)).await?;
-            let batch = Batch { project, received_at, origins, steps, native: None };
+        let received = off_thread_when_large(bytes.len(), move || decode(signal, encoding, &bytes, limits))
+            .await?
+            .map_err(|malformed| Refusal::Malformed(malformed.to_string()))?;
+        let mut outcome = Outcome { accepted: received.items, rejections: received.rejections, ..Outcome::default() };
+        if signal != Signal::Metrics {
+            self.quotas.admit_steps(key, received.items).map_err(Refusal::OverQuota)?;
+        }
+        if let Some(content) = received.content.filter(|_| received.items > 0) {
+            let (project, received_at) = (key.project, Utc::now());
+            let prices = self.prices.clone();
+            let map = move || content.into_batch(project, received_at, &prices);
+            let batch = off_thread_when_large(body_bytes as usize, map).await?;
             let answer = self.store(batch, body_bytes, reservation, deadline).await?;
-            outcome.accepted = spans as u64 - answer.rejections.count;
+            outcome.accepted -= answer.rejections.count;
             outcome.rejections.append(answer.rejections);
         }
-        self.count(transport, &outcome);
+        self.count(signal, transport, &outcome);
         Ok(outcome)
     }
 
@@ -137,15 +147,14 @@ impl Pipeline {
         self.quotas.admit_steps(key, steps.len() as u64).map_err(Refusal::OverQuota)?;
         let reservation = self.budget.reserve(bytes, deadline).await.map_err(|_| Refusal::Busy)?;
         let sent = steps.len() as u64;
-        let batch =
-            Batch { project: key.project, received_at: Utc::now(), origins: Vec::new(), steps, native: Some(native) };
+        let batch = Batch { steps, native: Some(native), ..empty_batch(key.project, Utc::now()) };
         let answer = self.store(batch, bytes, reservation, deadline).await?;
         let outcome = Outcome {
             accepted: sent.saturating_sub(answer.rejections.count),
             rejections: answer.rejections,
             native: answer.written.native,
         };
-        self.count(Transport::Native, &outcome);
+        self.count(Signal::Traces, Transport::Native, &outcome);
         Ok(outcome)
     }
 
@@ -167,11 +176,77 @@ impl Pipeline {
         }
     }
 
-    fn count(&self, transport: Transport, outcome: &Outcome) {
-        self.counters.accepted.get_or_create(&ByTransport { transport }).inc_by(outcome.accepted);
+    fn count(&self, signal: Signal, transport: Transport, outcome: &Outcome) {
+        let accepted = match signal {
+            Signal::Traces => &self.counters.accepted,
+            Signal::Logs => &self.counters.accepted_logs,
+            Signal::Metrics => &self.counters.accepted_points,
+        };
+        accepted.get_or_create(&ByTransport { transport }).inc_by(outcome.accepted);
         if !outcome.rejections.is_empty() {
             self.counters.rejected.get_or_create(&ByTransport { transport }).inc_by(outcome.rejections.count);
         }
+    }
+}
+
+/// A request after decoding.
+struct Received {
+    /// Spans, log records or data points that can be taken.
+    items: u64,
+    rejections: Rejections,
+    /// What of it is stored.
+    content: Option<Content>,
+}
+
+enum Content {
+    Traces(Vec<SpanGroup>),
+    Logs(Vec<LogGroup>),
+}
+
+impl Content {
+    fn into_batch(self, project: ProjectId, received_at: DateTime<Utc>, prices: &Prices) -> Batch {
+        let empty = empty_batch(project, received_at);
+        match self {
+            Content::Traces(groups) => {
+                let (steps, origins) = map_traces(project, groups, received_at, prices);
+                Batch { steps, origins, ..empty }
+            }
+            Content::Logs(groups) => {
+                let (logs, origins) = map_logs(project, groups, received_at);
+                Batch { logs, origins, ..empty }
+            }
+        }
+    }
+}
+
+fn empty_batch(project: ProjectId, received_at: DateTime<Utc>) -> Batch {
+    Batch { project, received_at, origins: Vec::new(), steps: Vec::new(), logs: Vec::new(), native: None }
+}
+
+fn decode(signal: Signal, encoding: Encoding, bytes: &[u8], limits: DecodeLimits) -> Result<Received, Malformed> {
+    let is_json = encoding == Encoding::Json;
+    Ok(match signal {
+        Signal::Traces => {
+            let read = if is_json { json::decode_traces } else { protobuf::decode_traces };
+            Received::stored(read(bytes, limits)?, Content::Traces)
+        }
+        Signal::Logs => {
+            let read = if is_json { json::decode_logs } else { protobuf::decode_logs };
+            Received::stored(read(bytes, limits)?, Content::Logs)
+        }
+        Signal::Metrics => {
+            let read = if is_json { json::decode_metrics } else { protobuf::decode_metrics };
+            let Request { groups, rejections } = read(bytes, limits)?;
+            let items = groups.iter().flat_map(|group| &group.items).map(|metric| metric.points).sum();
+            Received { items, rejections, content: None }
+        }
+    })
+}
+
+impl Received {
+    fn stored<T>(request: Request<T>, content: impl FnOnce(Vec<Group<T>>) -> Content) -> Received {
+        let items = request.items();
+        Received { items, rejections: request.rejections, content: Some(content(request.groups)) }
     }
 }
 

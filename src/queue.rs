@@ -159,7 +159,7 @@ impl Queue {
 fn take_up_to(jobs: &mut VecDeque<Job>, steps_max: usize, bytes_max: u64) -> Vec<Job> {
     let (mut steps, mut bytes, mut count) = (0usize, 0u64, 0usize);
     for job in jobs.iter() {
-        steps = steps.saturating_add(job.batch.steps.len());
+        steps = steps.saturating_add(job.batch.items());
         bytes = bytes.saturating_add(job.bytes);
         if count > 0 && (steps > steps_max || bytes > bytes_max) {
             break;
@@ -186,6 +186,7 @@ mod tests {
             received_at: chrono::DateTime::UNIX_EPOCH,
             origins: vec![],
             steps: vec![],
+            logs: vec![],
             native: None,
         };
         let reservation = budget.reserve(bytes, soon()).await.unwrap();

@@ -61,6 +61,10 @@ pub struct Counters {
     registry: Registry,
     /// Steps that are stored, copies included.
     pub accepted: Family<ByTransport, Counter>,
+    /// Log records that are stored, copies included.
+    pub accepted_logs: Family<ByTransport, Counter>,
+    /// Data points of metrics that were well formed; they are not stored.
+    pub accepted_points: Family<ByTransport, Counter>,
     /// Single items of a request that were rejected while their neighbours were taken.
     pub rejected: Family<ByTransport, Counter>,
     /// Requests that were refused as a whole.
@@ -82,6 +86,8 @@ impl Default for Counters {
         let mut counters = Counters {
             registry: Registry::default(),
             accepted: Family::default(),
+            accepted_logs: Family::default(),
+            accepted_points: Family::default(),
             rejected: Family::default(),
             refused: Family::default(),
             queue_bytes: Gauge::default(),
@@ -95,11 +101,21 @@ impl Default for Counters {
         };
         let r = &mut counters.registry;
         r.register("otelcol_receiver_accepted_spans", "Steps stored, copies included", counters.accepted.clone());
+        r.register(
+            "otelcol_receiver_accepted_log_records",
+            "Log records stored, copies included",
+            counters.accepted_logs.clone(),
+        );
+        r.register(
+            "otelcol_receiver_accepted_metric_points",
+            "Data points that were well formed; metrics are not stored",
+            counters.accepted_points.clone(),
+        );
         r.register("vectoros_rejected_items", "Items rejected inside accepted requests", counters.rejected.clone());
         r.register("vectoros_refused_requests", "Requests refused as a whole", counters.refused.clone());
         r.register_with_unit("vectoros_queue", "Requests in memory", Unit::Bytes, counters.queue_bytes.clone());
-        r.register("vectoros_inserted_steps", "Steps really inserted", counters.inserted.clone());
-        r.register("vectoros_duplicate_steps", "Copies of stored steps", counters.duplicates.clone());
+        r.register("vectoros_inserted_steps", "Steps and log records really inserted", counters.inserted.clone());
+        r.register("vectoros_duplicate_steps", "Copies of stored steps and log records", counters.duplicates.clone());
         r.register("vectoros_commits", "Transactions committed", counters.commits.clone());
         r.register(
             "vectoros_commit_failures",

@@ -97,29 +97,30 @@ impl Writer {
         }
     }
 
-    /// Halves the steps of one request until only those that the store refuses are left out. A native run is stored
+    /// Halves the items of one request until only those that the store refuses are left out. A native run is stored
     /// whole or not at all: its sender reads one answer for all of it.
     async fn isolate(&self, writer: &mut dyn StoreWriter, batch: &Batch) -> Result<Answer, StoreError> {
         let mut answer = Answer::default();
-        let mut parts = vec![(0, batch.steps.len())];
+        let mut parts = vec![(0, batch.items())];
         while let Some((start, end)) = parts.pop() {
-            let piece = Batch { steps: batch.steps[start..end].to_vec(), ..batch.clone_without_steps() };
-            match self.write(writer, &[&piece]).await {
+            match self.write(writer, &[&batch.part(start..end)]).await {
                 Ok(written) => add(&mut answer.written, written.first().copied().unwrap_or_default()),
                 Err(StoreError::Data(_)) if end - start > 1 && batch.native.is_none() => {
                     let middle = start + (end - start) / 2;
                     parts.extend([(middle, end), (start, middle)]);
                 }
                 Err(error @ StoreError::Data(_)) => {
-                    tracing::warn!(%error, "a step was refused by the store");
+                    tracing::warn!(%error, "a step or record was refused by the store");
                     let refused =
                         if batch.native.is_some() { "the run or one of its steps" } else { "one of its values" };
-                    let id = batch.steps.get(start).map_or("none", |step| step.id.as_str());
+                    let place = match batch.steps.get(start) {
+                        Some(step) => format!("step {}", step.id),
+                        None => format!("item {start}"),
+                    };
                     answer.rejections.count += (end - start).saturating_sub(1) as u64;
-                    answer.rejections.add(|| Rejection {
-                        place: format!("step {id}"),
-                        reason: format!("the database cannot hold {refused}"),
-                    });
+                    answer
+                        .rejections
+                        .add(|| Rejection { place, reason: format!("the database cannot hold {refused}") });
                 }
                 Err(error) => return Err(error),
             }

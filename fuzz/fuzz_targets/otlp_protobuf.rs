@@ -7,6 +7,6 @@ const LIMITS: DecodeLimits = DecodeLimits { spans_max: 1000, span_items_max: 100
 
 fuzz_target!(|body: &[u8]| {
     if let Ok(request) = decode_traces(body, LIMITS) {
-        assert!(request.groups.iter().all(|group| !group.spans.is_empty()));
+        assert!(request.groups.iter().all(|group| !group.items.is_empty()));
     }
 });

@@ -6,16 +6,19 @@
 mod copies;
 mod forest;
 mod identity;
+mod logs;
 mod native;
 mod otlp;
 mod requests;
 mod roles;
 mod status;
+mod streams;
 mod texts;
 mod tools;
 mod tree;
 mod twins;
 mod usage;
+mod wrappers;
 
 use std::time::Duration;
 
@@ -25,6 +28,7 @@ use crate::model::id::RunKey;
 use crate::model::run::{Assembled, Declared};
 use crate::model::step::Step;
 
+pub use logs::{RunLogs, weight};
 pub use tree::{Node, tree};
 pub use twins::{Call, Columns, Moment, Said, Twin, asked_calls, original_of};
 
@@ -39,6 +43,8 @@ pub struct LifeCycle {
     pub idle_limit: Duration,
     /// Age at which an unfinished run is given up however busy it is.
     pub max_duration: Duration,
+    /// How long log records wait for a span of their trace before they are dropped.
+    pub unmatched_logs: Duration,
 }
 
 /// What only the store knows of a run: nothing in it depends on the order in which steps came, but the times themselves.

@@ -5,7 +5,7 @@ use crate::assembly::forest::Forest;
 use crate::assembly::roles::Roles;
 use crate::messages::{self, OutputText};
 use crate::model::run::ShownStep;
-use crate::model::step::{Step, StepType};
+use crate::model::step::{Facts, Step, StepType, Wrapped};
 
 pub(super) struct Texts<'a> {
     pub steps: &'a [ShownStep],
@@ -18,6 +18,9 @@ impl Texts<'_> {
     /// The first text on the way down from the step that speaks; else that of the first model call that has one; else
     /// the first input as it stands, however opaque.
     pub fn input(&self) -> Option<String> {
+        if let Some(told) = self.told(|facts| facts.run_input.as_deref()) {
+            return Some(messages::input_text(told).unwrap_or_else(|| told.to_owned()));
+        }
         let from = self.roles.primary.or_else(|| self.first_top())?;
         let way = self.way_down(from);
         let text = |index: usize| messages::input_text(self.step(index).input.as_deref()?);
@@ -32,6 +35,9 @@ impl Texts<'_> {
     /// The first text on the way down from the step that speaks last; else what the last agent turn or model call said.
     /// A failed run has no answer but its own.
     pub fn output(&self, failed: bool) -> Option<String> {
+        if let Some(told) = self.told(|facts| facts.run_output.as_deref()) {
+            return Some(messages::output_text(told).unwrap_or_else(|| told.to_owned()));
+        }
         let last_top = || self.roles.tops.iter().copied().max_by_key(|top| self.ended(*top));
         let from = self.roles.primary.or_else(last_top)?;
         let way = self.way_down(from);
@@ -53,10 +59,19 @@ impl Texts<'_> {
         })
     }
 
+    /// What the sender called the text of the whole run, the primary step first; of several steps the last one's word.
+    fn told(&self, of: fn(&Facts) -> Option<&str>) -> Option<&str> {
+        let primary = self.roles.primary.and_then(|index| of(&self.steps[index].step.facts));
+        primary.or_else(|| self.steps.iter().rev().find_map(|shown| of(&shown.step.facts)))
+    }
+
     /// The first top that is asked something; documents that are embedded before are no question.
     fn first_top(&self) -> Option<usize> {
         use StepType::{Agent, ModelCall, Workflow};
-        let asked = |top: &&usize| matches!(self.step(**top).kind, Agent | Workflow | ModelCall);
+        let asked = |top: &&usize| {
+            let step = self.step(**top);
+            matches!(step.kind, Agent | Workflow | ModelCall) && step.facts.wraps != Some(Wrapped::Embedding)
+        };
         self.roles.tops.iter().find(asked).or(self.roles.tops.first()).copied()
     }
 

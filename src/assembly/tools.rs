@@ -7,7 +7,9 @@ use serde_json::Value;
 use uuid::Uuid;
 
 use crate::assembly::copies::{Copies, short_name};
+use crate::assembly::forest::Forest;
 use crate::assembly::requests::{Call, Request, requests};
+use crate::assembly::status::{ERROR_BYTES_MAX, cut, says_nothing};
 use crate::messages;
 use crate::model::id::hex;
 use crate::model::run::ShownStep;
@@ -25,21 +27,57 @@ pub(super) fn merge_copies(steps: &mut [ShownStep], copies: &Copies) {
             continue;
         }
         for &copy in others {
-            let inner = steps[copy].step.clone();
+            let mut inner = steps[copy].step.clone();
             let outer = &mut steps[kept];
-            fill(&mut outer.step.input, inner.input, "input_source", &inner.id, &mut outer.marks);
-            fill(&mut outer.step.output, inner.output, "output_source", &inner.id, &mut outer.marks);
+            fill(&mut outer.step.input, inner.input.take(), "input_source", &inner.id, &mut outer.marks);
             if outer.step.facts.tool_call_id.is_none() {
-                outer.step.facts.tool_call_id = inner.facts.tool_call_id;
+                outer.step.facts.tool_call_id.clone_from(&inner.facts.tool_call_id);
             }
-            let failed = matches!(inner.status, Status::Error | Status::Timeout);
-            if failed && outer.step.status == Status::Success {
-                outer.step.status = inner.status;
-                outer.step.error = inner.error;
-                outer.step.facts.timeout_reason = inner.facts.timeout_reason;
-                outer.marks.insert("inner_error".to_owned(), Value::Bool(true));
-            }
+            take_outcome(outer, inner);
         }
+    }
+}
+
+/// A step that carries out its parent, a tool call, decides how that ended and what came out of it.
+pub(super) fn take_outcomes(steps: &mut [ShownStep], forest: &Forest) {
+    for index in 0..steps.len() {
+        let Some(parent) = forest.parent[index] else { continue };
+        let is_execution = steps[index].step.facts.more.contains_key("execution_of_parent");
+        if is_execution && steps[parent].step.kind == StepType::ToolCall {
+            let inner = steps[index].step.clone();
+            take_outcome(&mut steps[parent], inner);
+        }
+    }
+}
+
+fn take_outcome(outer: &mut ShownStep, inner: Step) {
+    let inner_type = inner.facts.more.get("error_source").cloned();
+    let inner_says_nothing = says_nothing(&inner);
+    fill(&mut outer.step.output, inner.output, "output_source", &inner.id, &mut outer.marks);
+    let failed = matches!(inner.status, Status::Error | Status::Timeout);
+    let says_more = outer.step.status == Status::Error && says_nothing(&outer.step) && !inner_says_nothing;
+    if failed && (outer.step.status == Status::Success || says_more) {
+        outer.step.status = inner.status;
+        outer.step.error = inner.error;
+        outer.step.facts.timeout_reason = inner.facts.timeout_reason;
+        outer.step.facts.more.remove("error_source");
+        outer.step.facts.more.extend(inner_type.map(|source| ("error_source".to_owned(), source)));
+        if !says_more {
+            outer.marks.insert("inner_error".to_owned(), Value::Bool(true));
+        }
+        take_words_of_result(&mut outer.step);
+    }
+}
+
+/// What the tool answered says more of its failure than a type.
+fn take_words_of_result(step: &mut Step) {
+    if step.status == Status::Error
+        && says_nothing(step)
+        && let Some(text) = step.output.as_deref().and_then(messages::output_text)
+        && !text.trim().is_empty()
+    {
+        step.error = Some(cut(&text, ERROR_BYTES_MAX).to_owned());
+        step.facts.more.remove("error_source");
     }
 }
 
@@ -240,9 +278,11 @@ fn complete_one(shown: &mut ShownStep, request: &Request) {
     }
     let Some(answer) = &request.answer else { return };
     fill(&mut step.output, Some(messages::plain(&answer.content)), "output_source", "messages", marks);
-    if answer.is_error && step.status == Status::Success {
+    let says_more = step.status == Status::Error && says_nothing(step);
+    if answer.is_error && (step.status == Status::Success || says_more) {
         step.status = Status::Error;
         step.error = Some(error_of(&answer.content));
+        step.facts.more.remove("error_source");
         marks.insert("error_source".to_owned(), Value::from("messages"));
     }
 }

@@ -1,9 +1,10 @@
-//! The command line: `vectoros [serve]`, `keys …`, `migrate`, `remap`, `check`.
+//! The command line: `vectoros [serve]`, `keys …`, `migrate`, `remap`, `check`, `prices …`.
 
 mod serve;
 mod keys;
 mod remap;
 mod check;
+mod prices;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Remap(remap::RemapArguments),
     /// Check the configuration and the database and say what is wrong
     Check,
+    /// Show what a model costs and why; with counts of tokens, what a call costs
+    Prices(prices::PricesCommand),
 }
 
 /// Runs the program: 0 fine, 1 failed, 2 wrong usage or configuration.
@@ -61,6 +64,7 @@ pub fn main() -> ExitCode {
             Command::Migrate => check::migrate(&config).await,
             Command::Remap(arguments) => remap::run(&config, arguments).await,
             Command::Check => check::run(&config).await,
+            Command::Prices(command) => prices::run(&config, &command),
         }
     });
     match done {

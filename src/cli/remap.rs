@@ -1,11 +1,12 @@
 //! `vectoros remap`: steps that an older version of the mapping made, made anew by the present rules.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use chrono::{NaiveDate, Utc};
 
-use crate::app::{life_cycle, open_store};
+use crate::app::{life_cycle, load_prices, open_store};
 use crate::config::Config;
 use crate::store::{Remap, StoreError};
 
@@ -27,14 +28,14 @@ const TRIES_MAX: u32 = 30;
 const PAUSE: Duration = Duration::from_secs(1);
 
 pub async fn run(config: &Config, arguments: RemapArguments) -> anyhow::Result<()> {
-    let store = open_store(config).await?;
+    let store = open_store(config, Arc::new(load_prices(&config.prices)?)).await?;
     store.migrate().await.context("the schema cannot be brought up to date")?;
     let project = match &arguments.project {
         Some(name) => Some(store.project(name, Utc::now()).await?),
         None => None,
     };
     let which = Remap { since: arguments.since, project };
-    let life = life_cycle(&config.runs);
+    let life = life_cycle(config);
     let (mut after, mut steps, mut changed, mut runs) = (None, 0, 0, 0);
     let (mut told, mut tries) = (Instant::now(), 0);
     loop {

@@ -4,6 +4,7 @@
 use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
+use crate::model::log::LogRecord;
 use crate::model::span::Span;
 use crate::model::value::AnyValue;
 
@@ -49,6 +50,25 @@ impl SpanHasher {
         }
         self.number(span.unknown_fields.len() as u64);
         self.raw(&span.unknown_fields);
+        Uuid::from_u128(xxh3_128(&self.bytes))
+    }
+
+    pub(super) fn hash_log(&mut self, record: &LogRecord, origin: Uuid) -> Uuid {
+        self.bytes.clear();
+        self.raw(origin.as_bytes());
+        self.raw(&record.trace_id.unwrap_or_default());
+        self.raw(&record.span_id.unwrap_or_default());
+        for number in [record.time_ns, record.observed_ns, record.severity_number as u64, u64::from(record.flags)] {
+            self.number(number);
+        }
+        self.text(&record.severity_text);
+        self.text(&record.event_name);
+        self.value(&record.body);
+        self.pairs(&record.attributes);
+        self.pairs(&record.duplicate_attributes);
+        self.number(record.dropped_attributes_count.into());
+        self.number(record.unknown_fields.len() as u64);
+        self.raw(&record.unknown_fields);
         Uuid::from_u128(xxh3_128(&self.bytes))
     }
 

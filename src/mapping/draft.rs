@@ -6,29 +6,32 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::mapping::normal_form::{self, Named};
-use crate::mapping::precedence::{self, Family};
+use crate::mapping::precedence::{self, Family, error_text};
 use crate::mapping::usable;
+use crate::messages;
 use crate::model::span::{self, Event, Origin, Span};
-use crate::model::step::StepType;
+use crate::model::step::{StepType, Wrapped};
 use crate::model::value::AnyValue;
 
 /// What a dialect reads: one span and its producer.
 #[derive(Clone, Copy)]
 pub(super) struct Sent<'a> {
     pub span: &'a Span,
+    events: &'a [Event],
     pub origin: &'a Origin,
     /// A bit for each attribute's key: most of the keys that dialects ask for are absent, and told so by one look.
     present: [u64; 4],
 }
 
 impl<'a> Sent<'a> {
-    pub(super) fn new(span: &'a Span, origin: &'a Origin) -> Sent<'a> {
+    /// `events` are those of the span and of its log records.
+    pub(super) fn new(span: &'a Span, events: &'a [Event], origin: &'a Origin) -> Sent<'a> {
         let mut present = [0; 4];
         for (key, _) in &span.attributes {
             let (word, bit) = place_of(key);
             present[word] |= bit;
         }
-        Sent { span, origin, present }
+        Sent { span, events, origin, present }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'a AnyValue> {
@@ -36,7 +39,13 @@ impl<'a> Sent<'a> {
         if self.present[word] & bit == 0 {
             return None;
         }
-        span::get(&self.span.attributes, key)
+        let value = span::get(&self.span.attributes, key)?;
+        // Sent twice, and the last time without saying anything: the last usable value counts.
+        if !self.span.duplicate_attributes.is_empty() && !usable::is_usable(value) {
+            let earlier = self.span.duplicate_attributes.iter().rev().filter(|(name, _)| name == key);
+            return earlier.map(|(_, value)| value).find(|value| usable::is_usable(value)).or(Some(value));
+        }
+        Some(value)
     }
 
     /// The string under `key`, if it says something.
@@ -44,13 +53,30 @@ impl<'a> Sent<'a> {
         self.get(key).and_then(AnyValue::as_str).filter(|text| usable::is_usable_text(text))
     }
 
-    /// What happened in the span, in order.
+    /// The value under `key` as JSON: structure as it is, text that begins like structure opened.
+    pub(super) fn json(&self, key: &str) -> Option<Value> {
+        match self.get(key)? {
+            AnyValue::Str(text) if text.trim_start().starts_with(['{', '[', '"']) => serde_json::from_str(text).ok(),
+            value @ (AnyValue::Array(_) | AnyValue::Kvlist(_)) => Some(value.to_plain_json()),
+            _ => None,
+        }
+    }
+
+    /// What happened in the span, in order; then what log records say of it.
     pub(super) fn events(&self) -> &'a [Event] {
-        &self.span.events
+        self.events
     }
 
     pub(super) fn has(&self, key: &str) -> bool {
         self.get(key).is_some_and(usable::is_usable)
+    }
+
+    /// The attributes whose keys are `base`, a point, and something: that something and the value.
+    pub(super) fn under(&self, base: &'static str) -> impl Iterator<Item = (&'a str, &'a AnyValue)> + use<'a> {
+        let attributes = &self.span.attributes;
+        let first = attributes.partition_point(|(key, _)| key.as_str() <= base);
+        let rest = attributes[first..].iter().take_while(move |(key, _)| key.starts_with(base));
+        rest.filter_map(move |(key, value)| Some((key[base.len()..].strip_prefix('.')?, value)))
     }
 
     /// Whether any attribute's key starts with `prefix`.
@@ -84,6 +110,11 @@ impl KindChoice {
         }
     }
 
+    /// How much the best offer so far is trusted.
+    pub(super) fn rank(&self) -> Option<u8> {
+        self.best.as_ref().map(|(rank, ..)| *rank)
+    }
+
     pub(super) fn is(&self, kind: &StepType) -> bool {
         self.best.as_ref().is_some_and(|(_, best, _)| best == kind)
     }
@@ -115,6 +146,9 @@ pub(super) enum Text {
     SessionId,
     UserId,
     RunName,
+    /// What the sender calls the input and the output of the whole run.
+    RunInput,
+    RunOutput,
     ResponseId,
     ToolCallId,
     FinishReason,
@@ -146,15 +180,22 @@ pub(super) enum Count {
     CacheRead,
     CacheWrite,
     Reasoning,
+    /// The part of the written cache that lives for an hour: it has a price of its own.
+    CacheWrite1h,
+    InputAudio,
+    OutputAudio,
 }
 
-pub(super) const COUNTS: [(Count, &str); 6] = [
+pub(super) const COUNTS: [(Count, &str); 9] = [
     (Count::Input, "input_tokens"),
     (Count::Output, "output_tokens"),
     (Count::Total, "tokens"),
     (Count::CacheRead, "cache_read_tokens"),
     (Count::CacheWrite, "cache_write_tokens"),
     (Count::Reasoning, "reasoning_tokens"),
+    (Count::CacheWrite1h, "cache_write_1h_tokens"),
+    (Count::InputAudio, "input_audio_tokens"),
+    (Count::OutputAudio, "output_audio_tokens"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -179,6 +220,17 @@ pub(super) struct Content<'a> {
     pub text: Cow<'a, str>,
 }
 
+/// Longer texts are not looked into: messages of that size say something.
+const HOLLOW_BYTES_MAX: usize = 512;
+
+/// Messages without any part: written by instrumentations that keep the roles alone. The next source may know more.
+fn is_hollow(text: &str) -> bool {
+    text.len() <= HOLLOW_BYTES_MAX
+        && text.starts_with(['[', '{'])
+        && text.contains("\"role\"")
+        && messages::parse(text).is_some_and(|all| all.iter().all(|message| message.parts.is_empty()))
+}
+
 pub(super) struct Draft<'a> {
     families: &'static [Family],
     texts: [Option<Offer<'a>>; TEXTS],
@@ -188,10 +240,17 @@ pub(super) struct Draft<'a> {
     pub cost: Option<(f64, &'static str)>,
     pub time_to_first_token_ms: Option<(f64, &'static str)>,
     pub streaming: Option<bool>,
+    /// The span only records how a stream ended that took this long, after the span of its call.
+    pub stream_took_ms: Option<f64>,
     pub tags: Vec<String>,
     pub run_metadata: Map<String, Value>,
+    pub wraps: Option<Wrapped>,
     /// The key by which a dialect says that the step failed, whatever the status of its span.
     pub failed: Option<&'static str>,
+    /// The sender marked this step as the one that speaks for the run.
+    pub run_root: bool,
+    /// The step was put off, to be done or allowed elsewhere: no failure, whatever was raised.
+    pub deferred: bool,
     /// Cache tokens are not part of the input count; known from the shape that reported them.
     pub cache_is_outside: bool,
     pub more: Map<String, Value>,
@@ -208,9 +267,13 @@ impl<'a> Draft<'a> {
             cost: None,
             time_to_first_token_ms: None,
             streaming: None,
+            stream_took_ms: None,
             tags: Vec::new(),
             run_metadata: Map::new(),
+            wraps: None,
             failed: None,
+            run_root: false,
+            deferred: false,
             cache_is_outside: false,
             more: Map::new(),
             warnings: Vec::new(),
@@ -239,8 +302,26 @@ impl<'a> Draft<'a> {
         self.texts[text as usize].as_ref().is_none_or(|best| rank < best.rank)
     }
 
+    /// Fills what nobody offered from another draft: all but contents.
+    pub(super) fn complete(&mut self, other: Draft<'a>) {
+        for (own, theirs) in self.texts.iter_mut().zip(other.texts) {
+            *own = own.take().or(theirs);
+        }
+        for (own, theirs) in self.counts.iter_mut().zip(other.counts) {
+            *own = own.or(theirs);
+        }
+        self.cost = self.cost.or(other.cost);
+        self.time_to_first_token_ms = self.time_to_first_token_ms.or(other.time_to_first_token_ms);
+        self.streaming = self.streaming.or(other.streaming);
+    }
+
     pub(super) fn text(&self, text: Text) -> Option<&str> {
         self.texts[text as usize].as_ref().map(|offer| &*offer.value)
+    }
+
+    /// Whether the step's own words for its failure are no words but the code of a protocol.
+    pub(super) fn has_failure_code(&self) -> bool {
+        self.texts[Text::Failure as usize].as_ref().is_some_and(|offer| offer.rank >= error_text::HTTP_STATUS)
     }
 
     pub(super) fn take(&mut self, text: Text) -> Option<Offer<'a>> {
@@ -305,7 +386,7 @@ impl<'a> Draft<'a> {
         if best.as_ref().is_some_and(|(best, _)| *best <= rank) {
             return;
         }
-        if let Some(content) = make() {
+        if let Some(content) = make().filter(|content| !is_hollow(&content.text)) {
             *best = Some((rank, content));
         }
     }
@@ -319,8 +400,10 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn offer_cost(&mut self, key: &'static str, value: Option<&AnyValue>) {
-        if self.cost.is_none()
+        // 0 is what senders write who have no price: it gives way to one.
+        if self.cost.is_none_or(|(known, _)| known == 0.0)
             && let Some(usd) = value.and_then(usable::number).filter(|usd| *usd >= 0.0)
+            && (usd > 0.0 || self.cost.is_none())
         {
             self.cost = Some((usd, key));
         }
@@ -332,6 +415,11 @@ impl<'a> Draft<'a> {
         {
             self.time_to_first_token_ms = Some((ms, key));
         }
+    }
+
+    /// Offers the tags in a list, in the JSON text of one, or a single one.
+    pub(super) fn offer_tags(&mut self, value: Option<&AnyValue>) {
+        self.tags.extend(value.map(usable::list_of_texts).unwrap_or_default());
     }
 
     /// Which key supplied which field, for those that were filled.

@@ -1,5 +1,6 @@
 //! Marks that LangChain and LangGraph leave inside what other dialects send: who the agent is, which exceptions are
-//! control flow, which steps are plumbing, and the metadata that the sender attached.
+//! control flow, which steps are plumbing, and the metadata that the sender attached. Carriers are the JSON text
+//! `metadata` (OpenInference, MLflow) and the flattened metadata of LangSmith, Langfuse and OpenLLMetry.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -13,34 +14,78 @@ use crate::mapping::precedence::{field, identity};
 use crate::mapping::usable;
 use crate::model::step::StepType;
 
-const KEY: &str = "metadata";
+/// Attributes that hold the whole metadata as JSON text.
+const WHOLE: [&str; 2] = ["metadata", "langfuse.observation.metadata"];
+
+const AGENT_NAMES: [&str; 3] = [
+    "langsmith.metadata.lc_agent_name",
+    "langfuse.observation.metadata.lc_agent_name",
+    "traceloop.association.properties.lc_agent_name",
+];
+/// Ranks among the attributes that name a provider: LangSmith's own key says `langchain` where this one knows better.
+const PROVIDERS: [(u8, &str); 3] = [
+    (20, "langsmith.metadata.ls_provider"),
+    (80, "langfuse.observation.metadata.ls_provider"),
+    (80, "traceloop.association.properties.ls_provider"),
+];
+/// Members of flattened metadata; their values may be quoted once more.
+const FLAT: [(Text, u8, &str); 12] = [
+    (Text::Agent, field::METADATA, AGENT_NAMES[0]),
+    (Text::Agent, field::METADATA, AGENT_NAMES[1]),
+    (Text::Agent, field::METADATA, AGENT_NAMES[2]),
+    (Text::Model, field::SECONDARY, "langsmith.metadata.ls_model_name"),
+    (Text::Model, field::METADATA, "langfuse.observation.metadata.ls_model_name"),
+    (Text::Model, field::METADATA, "traceloop.association.properties.ls_model_name"),
+    (Text::SessionId, identity::METADATA, "langfuse.observation.metadata.session_id"),
+    (Text::SessionId, identity::METADATA + 1, "langfuse.observation.metadata.conversation_id"),
+    (Text::SessionId, identity::METADATA + 2, "langfuse.observation.metadata.thread_id"),
+    (Text::SessionId, identity::METADATA + 2, "traceloop.association.properties.thread_id"),
+    (Text::SessionId, identity::METADATA + 3, "traceloop.association.properties.conversation_id"),
+    (Text::UserId, identity::METADATA, "langfuse.observation.metadata.user_id"),
+];
+/// Keys under which any of the flattened members may stand.
+const CARRIERS: [&str; 3] =
+    ["langsmith.metadata.", "langfuse.observation.metadata.", "traceloop.association.properties."];
+
 /// More of the sender's metadata than this is left to the attribute itself.
 const RUN_METADATA_MAX: usize = 64;
 
 /// Runnables that pass data along; a tree may fold them.
-const PLUMBING: [&str; 8] = [
+const PLUMBING: [&str; 12] = [
     "RunnableSequence",
     "RunnableLambda",
     "RunnableParallel",
+    "RunnableMap",
     "RunnablePassthrough",
     "RunnableAssign",
+    "RunnableCallable",
+    "RunnableBranch",
+    "Branch",
     "ChannelWrite",
     "__start__",
     "tool_errors.wrap_tool_call",
 ];
 
 pub(super) fn speaks(sent: &Sent<'_>) -> bool {
-    sent.text(KEY).is_some() || is_plumbing(&sent.span.name)
+    WHOLE.iter().any(|key| sent.text(key).is_some())
+        || CARRIERS.iter().any(|prefix| sent.has_under(prefix))
+        || is_plumbing(&sent.span.name)
 }
 
 /// A graph node that carries the agent's own name is the agent. Asks what the dialects before it found.
 pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
-    let name = &sent.span.name;
-    if choice.is(&StepType::Workflow)
-        && let Some(text) = sent.text(KEY)
-        && text.contains("\"lc_agent_name\"")
-        && Metadata::read(text).is_some_and(|metadata| metadata.agent.as_deref() == Some(name))
-    {
+    if !choice.is(&StepType::Workflow) {
+        return;
+    }
+    let entity = sent.text("traceloop.entity.name");
+    let is_own = |name: &str| sent.span.name == name || entity == Some(name);
+    for key in AGENT_NAMES {
+        if member(sent, key).is_some_and(|name| is_own(&name)) {
+            return choice.refine(StepType::Agent, key);
+        }
+    }
+    let whole = WHOLE.iter().filter_map(|key| sent.text(key)).filter(|text| text.contains("\"lc_agent_name\""));
+    if whole.filter_map(Metadata::read).any(|metadata| metadata.agent.as_deref().is_some_and(is_own)) {
         choice.refine(StepType::Agent, "metadata.lc_agent_name");
     }
 }
@@ -49,11 +94,36 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     if *kind == StepType::Workflow && is_plumbing(&sent.span.name) {
         draft.more.insert("plumbing".to_owned(), Value::Bool(true));
     }
+    for (text, rank, key) in FLAT {
+        if draft.wants(text, rank)
+            && let Some(value) = member(sent, key)
+        {
+            draft.offer_text(text, rank, key, value);
+        }
+    }
+    for (rank, key) in PROVIDERS {
+        if let Some(provider) = member(sent, key) {
+            draft.offer_provider(rank, key, &provider);
+        }
+    }
+    for text in WHOLE.iter().filter_map(|key| sent.text(key)) {
+        read_metadata(text, draft);
+    }
+}
+
+/// A member of flattened metadata.
+fn member<'a>(sent: &Sent<'a>, key: &str) -> Option<Cow<'a, str>> {
+    usable::bare_text(sent.get(key)?)
 }
 
 fn is_plumbing(name: &str) -> bool {
     let bare = name.split('<').next().unwrap_or(name);
     PLUMBING.contains(&bare)
+}
+
+/// Tags that say where in a chain or graph a step stands: nobody chose them for the run.
+pub(super) fn is_machinery_tag(tag: &str) -> bool {
+    ["seq:step:", "graph:step:", "map:key:", "condition:", "branch:"].iter().any(|start| tag.starts_with(start))
 }
 
 /// Whether a raised thing steers the graph and is no failure: `handoff` or `interrupt`.
@@ -67,7 +137,7 @@ pub(super) fn control_flow(text: &str) -> Option<&'static str> {
 }
 
 /// Offers what the JSON text of the attribute `metadata` says.
-pub(super) fn read_metadata<'a>(text: &'a str, draft: &mut Draft<'a>) {
+fn read_metadata<'a>(text: &'a str, draft: &mut Draft<'a>) {
     let Some(metadata) = Metadata::read(text) else { return };
     let offers = [
         (Text::Agent, field::METADATA, "metadata.lc_agent_name", metadata.agent),
@@ -186,7 +256,8 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
-fn is_machinery(key: &str) -> bool {
+/// What LangChain writes about its own machinery.
+pub(super) fn is_machinery(key: &str) -> bool {
     ["langgraph_", "ls_", "lc_"].iter().any(|prefix| key.starts_with(prefix))
         || matches!(key, "checkpoint_ns" | "checkpoint_id" | "__pregel_task_id" | "run_id" | "run_attempt")
 }

@@ -15,11 +15,12 @@ use crate::mapping::step::{Making, step};
 use crate::model::id::ProjectId;
 use crate::model::span::{self, Origin, Span};
 use crate::model::step::{Source, Step};
+use crate::prices::Prices;
 
 /// Versions that are kept of one span, the winner included. Worse ones leave no trace.
 pub(super) const VERSIONS_MAX: usize = 8;
 
-pub(super) fn merge(one: Step, other: Step, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
+pub(super) fn merge(one: Step, other: Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
     if one.content_hash == other.content_hash {
         return one;
     }
@@ -29,13 +30,13 @@ pub(super) fn merge(one: Step, other: Step, origin_of: &dyn Fn(Uuid) -> Option<S
     let versions = of(first, one.origin).chain(of(second, other.origin));
     // Both stand in one partition; the smaller day keeps the choice symmetric in any case.
     let day = one.day.min(other.day);
-    best_of(versions, one.run.project, day, origin_of).unwrap_or(one)
+    best_of(versions, one.run.project, day, prices, origin_of).unwrap_or(one)
 }
 
 /// The step by the rules as they are now. `None` for one that came from no span.
-pub(super) fn remap(step: &Step, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Option<Step> {
+pub(super) fn remap(step: &Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Option<Step> {
     let stored = read::stored(step)?;
-    best_of(of(stored, step.origin), step.run.project, step.day, origin_of)
+    best_of(of(stored, step.origin), step.run.project, step.day, prices, origin_of)
 }
 
 /// Of all versions: by other rules another may be the best.
@@ -54,6 +55,7 @@ fn best_of(
     versions: impl Iterator<Item = Version>,
     project: ProjectId,
     day: NaiveDate,
+    prices: &Prices,
     origin_of: &dyn Fn(Uuid) -> Option<String>,
 ) -> Option<Step> {
     let mut hasher = SpanHasher::default();
@@ -76,6 +78,7 @@ fn best_of(
         day_of_receipt: day,
         added: &added,
         versions: &losers,
+        prices: Some(prices),
     };
     let mut best = step(&union, &making, &mut hasher);
     best.day = day;
@@ -92,7 +95,7 @@ fn best_first((hash, version): &(Uuid, Version), (other_hash, other): &(Uuid, Ve
 }
 
 /// The winner with the attributes that only losers have, and the keys of those.
-fn union(winner: &Span, losers: &[Version]) -> (Span, Vec<String>) {
+pub(super) fn union(winner: &Span, losers: &[Version]) -> (Span, Vec<String>) {
     let mut union = winner.clone();
     let mut added = Vec::new();
     for (key, value) in losers.iter().flat_map(|loser| &loser.span.attributes) {

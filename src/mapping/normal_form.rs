@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Frameworks that stand where a provider is expected. They never answered a model call.
-const FRAMEWORKS: [&str; 15] = [
+const FRAMEWORKS: [&str; 29] = [
     "langchain",
     "langgraph",
     "crewai",
@@ -19,30 +19,66 @@ const FRAMEWORKS: [&str; 15] = [
     "pydantic-ai",
     "litellm",
     "inmemoryvectorstore",
+    "spring_ai",
+    "spring-ai",
+    "semantic_kernel",
+    "microsoft.semantic_kernel",
+    "microsoft.agents.ai",
+    "microsoft.extensions.ai",
+    "microsoft.extensions.ai.agents",
+    "openai_agents",
+    "openai-agents",
+    "smolagents",
+    "dspy",
+    "langchain4j",
+    "pydantic_ai",
+    "mastra",
 ];
 
 /// Names of one provider, and the one that the GenAI semantic conventions give it.
-const PROVIDERS: [(&str, &str); 20] = [
+const PROVIDERS: [(&str, &str); 27] = [
     ("az.ai.inference", "azure.ai.inference"),
     ("azure_ai_inference", "azure.ai.inference"),
     ("az.ai.openai", "azure.ai.openai"),
     ("azure", "azure.ai.openai"),
     ("azure_openai", "azure.ai.openai"),
+    ("azure-openai", "azure.ai.openai"),
     ("gemini", "gcp.gemini"),
     ("google_genai", "gcp.gemini"),
     ("google.generative-ai", "gcp.gemini"),
     ("gcp.gen_ai", "gcp.gemini"),
+    ("googleai", "gcp.gemini"),
     ("google", "gcp.gemini"),
     ("vertex_ai", "gcp.vertex_ai"),
     ("vertexai", "gcp.vertex_ai"),
     ("google.vertex", "gcp.vertex_ai"),
+    ("vertex", "gcp.vertex_ai"),
+    ("vertex.anthropic", "gcp.vertex_ai"),
+    ("google-vertex", "gcp.vertex_ai"),
+    ("googlevertex", "gcp.vertex_ai"),
     ("xai", "x_ai"),
     ("bedrock", "aws.bedrock"),
     ("amazon_bedrock", "aws.bedrock"),
+    ("amazon-bedrock", "aws.bedrock"),
     ("aws", "aws.bedrock"),
     ("mistral", "mistral_ai"),
     ("mistralai", "mistral_ai"),
     ("watsonx", "ibm.watsonx.ai"),
+];
+
+/// What the AI SDK writes behind a provider's name: the interface of it that was called.
+const INTERFACES: [&str; 11] = [
+    "chat",
+    "responses",
+    "messages",
+    "completion",
+    "completions",
+    "embedding",
+    "embeddings",
+    "image",
+    "rerank",
+    "reranking",
+    "generative-ai",
 ];
 
 /// The end of a host name tells who answers there.
@@ -79,7 +115,7 @@ const MODELS: [(&str, &str); 12] = [
 ];
 
 /// Endings that frameworks add to the name of an agent or tool: the method that ran.
-const METHOD_SUFFIXES: [&str; 11] = [
+const METHOD_SUFFIXES: [&str; 14] = [
     ".run",
     ".arun",
     ".kickoff",
@@ -91,6 +127,9 @@ const METHOD_SUFFIXES: [&str; 11] = [
     ".on_messages",
     ".__call__",
     ".forward",
+    ".aforward",
+    ".acall",
+    ".kickoff_async",
 ];
 
 /// What a value of a provider attribute really names.
@@ -108,8 +147,13 @@ pub(super) fn provider(sent: &str) -> Named<'_> {
     if FRAMEWORKS.contains(&&*lower) {
         return Named::Framework(sent);
     }
-    match PROVIDERS.iter().find(|(word, _)| *word == lower) {
-        Some((_, normal)) => Named::Provider(Cow::Borrowed(normal)),
+    let listed = |name: &str| PROVIDERS.iter().find(|(word, _)| *word == name).map(|(_, normal)| *normal);
+    if let Some(normal) = listed(&lower) {
+        return Named::Provider(Cow::Borrowed(normal));
+    }
+    // `openai.responses`: the interface is no part of the name.
+    match lower.rsplit_once('.').filter(|(_, interface)| INTERFACES.contains(interface)) {
+        Some((name, _)) => Named::Provider(listed(name).map_or_else(|| Cow::Owned(name.to_owned()), Cow::Borrowed)),
         None => Named::Provider(lower),
     }
 }
@@ -166,6 +210,12 @@ mod tests {
             ("xai", "x_ai"),
             ("AWS", "aws.bedrock"),
             ("my.gateway", "my.gateway"),
+            ("openai.responses", "openai"),
+            ("anthropic.messages", "anthropic"),
+            ("google.generative-ai", "gcp.gemini"),
+            ("google.vertex.chat", "gcp.vertex_ai"),
+            ("azure-openai.chat", "azure.ai.openai"),
+            ("togetherai.chat", "togetherai"),
         ] {
             assert_eq!(provider(sent), Named::Provider(normal.into()), "{sent}");
         }

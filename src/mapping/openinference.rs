@@ -10,7 +10,6 @@ use crate::mapping::content_json;
 use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::gen_ai_legacy::span_offset_ms;
 use crate::mapping::indexed;
-use crate::mapping::langchain;
 use crate::mapping::precedence::{Family, field, identity, kind};
 use crate::mapping::usable;
 use crate::model::step::StepType;
@@ -94,10 +93,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         }
     }
     cost(sent, draft);
-    tags(sent, draft);
-    if let Some(metadata) = sent.text("metadata") {
-        langchain::read_metadata(metadata, draft);
-    }
+    draft.offer_tags(sent.get("tag.tags"));
     contents(sent, kind, draft);
 
     let first_token = sent.events().iter().find(|event| event.name == "First Token Stream Event");
@@ -125,19 +121,6 @@ fn cost(sent: &Sent<'_>, draft: &mut Draft<'_>) {
         if let (Some(prompt), Some(completion)) = (part("llm.cost.prompt"), part("llm.cost.completion")) {
             draft.cost = Some((prompt + completion, "llm.cost.prompt"));
         }
-    }
-}
-
-fn tags(sent: &Sent<'_>, draft: &mut Draft<'_>) {
-    match sent.get("tag.tags") {
-        Some(AnyValue::Array(tags)) => {
-            draft.tags.extend(tags.iter().filter_map(usable::scalar_text).map(Cow::into_owned))
-        }
-        Some(AnyValue::Str(text)) if usable::is_usable_text(text) => match serde_json::from_str::<Vec<String>>(text) {
-            Ok(tags) => draft.tags.extend(tags),
-            Err(_) => draft.tags.push(text.clone()),
-        },
-        _ => {}
     }
 }
 

@@ -29,11 +29,15 @@ pub(super) mod kind {
 
 /// Ranks of single values, most trusted first.
 pub(super) mod field {
+    /// Corrects what every other source is known to get wrong.
+    pub const CERTAIN: u8 = 1;
+    pub const LANGFUSE: u8 = 10;
     pub const GEN_AI_RESPONSE: u8 = 20;
     pub const OPENINFERENCE_RESPONSE: u8 = 40;
     /// What a GenAI span says of itself where there is no request and response to tell apart.
     pub const GEN_AI: u8 = 50;
     pub const GEN_AI_LEGACY: u8 = 55;
+    pub const MLFLOW: u8 = 58;
     pub const GEN_AI_REQUEST: u8 = 60;
     pub const OPENINFERENCE: u8 = 80;
     pub const OPENINFERENCE_EMBEDDING: u8 = 82;
@@ -43,6 +47,10 @@ pub(super) mod field {
     pub const SECONDARY: u8 = 100;
     /// Keys inside the sender's own metadata.
     pub const METADATA: u8 = 120;
+    /// A bare word that only means something on a span which another key typed.
+    pub const PLAIN: u8 = 150;
+    /// Familiar words under a prefix that nobody listed; the ten ranks from here.
+    pub const ANY_PREFIX: u8 = 180;
     /// Found inside the JSON text of an input or output.
     pub const CONTENT: u8 = 200;
     pub const INVOCATION_PARAMETERS: u8 = 210;
@@ -52,17 +60,27 @@ pub(super) mod field {
 
 /// Ranks of what may be known about the session and the user; OpenInference's plain keys come before the rest.
 pub(super) mod identity {
+    pub const LANGFUSE: u8 = 10;
     pub const PLAIN: u8 = 20;
     pub const GEN_AI: u8 = 30;
     pub const END_USER: u8 = 32;
+    pub const LANGSMITH: u8 = 60;
+    pub const MLFLOW: u8 = 110;
     pub const METADATA: u8 = 120;
+    /// Familiar words under a prefix that nobody listed; the ten ranks from here.
+    pub const ANY_PREFIX: u8 = 200;
     pub const RESOURCE: u8 = 230;
 }
 
 /// Where an error text may come from after the span's own status message and exception.
 pub(super) mod error_text {
+    /// A vendor's own status message.
+    pub const STATUS_MESSAGE: u8 = 30;
     pub const MESSAGE: u8 = 40;
+    /// What a failed tool gave as its result.
+    pub const RESULT: u8 = 55;
     pub const HTTP_STATUS: u8 = 60;
+    pub const ANY_PREFIX: u8 = 80;
 }
 
 /// A source of a step's input and, mirrored, of its output.
@@ -236,6 +254,7 @@ const TOOL_CALL: &[Family] = &[
 const RETRIEVAL: &[Family] = &[
     Retrieval,
     Memory,
+    Mcp,
     Langfuse,
     Laminar,
     LangWatch,
@@ -243,6 +262,7 @@ const RETRIEVAL: &[Family] = &[
     GenAiMessages,
     MessageEvents,
     OperationDetails,
+    IndexedPrompts,
     Mlflow,
     TraceloopEntity,
     OpenInferenceValue,

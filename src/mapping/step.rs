@@ -1,5 +1,6 @@
 //! One span to one step: asks every dialect that the span speaks, then fills the columns.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, NaiveDate};
@@ -8,9 +9,12 @@ use uuid::Uuid;
 
 use crate::mapping::DIALECTS;
 use crate::mapping::content_hash::SpanHasher;
+use crate::mapping::cost::{self, Call};
 use crate::mapping::detail::write::{Detail, Version, is_representable};
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Sources, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Offer, Sent, Side, Sources, Text};
 use crate::mapping::generic;
+use crate::mapping::langchain;
+use crate::mapping::log_events;
 use crate::mapping::normal_form;
 use crate::mapping::origin;
 use crate::mapping::precedence::{field, identity};
@@ -19,8 +23,9 @@ use crate::mapping::tokens;
 use crate::mapping::usable;
 use crate::model::id::{ProjectId, RunKey, hex, run_id_of_trace};
 use crate::model::span::{self, Origin, Span};
-use crate::model::step::{Facts, Source, Step, StepType, Usage};
+use crate::model::step::{Facts, Source, Step, StepType, Wrapped};
 use crate::model::value::AnyValue;
+use crate::prices::Prices;
 
 /// Longest name, model, session and the like in a column: an index entry must hold it.
 pub(super) const LABEL_BYTES_MAX: usize = 1024;
@@ -33,10 +38,6 @@ const DAY_NS: i64 = 86_400_000_000_000;
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// Models that run where the caller runs cost nothing: a reported 0 is a price.
-const LOCAL_PROVIDERS: [&str; 8] =
-    ["ollama", "vllm", "hosted_vllm", "lm_studio", "lmstudio", "llama_cpp", "llama.cpp", "tgi"];
-
 /// What a step is made of beside the span that is its view.
 pub(super) struct Making<'a> {
     pub project: ProjectId,
@@ -47,6 +48,8 @@ pub(super) struct Making<'a> {
     /// Keys that versions added to the span, and the versions.
     pub added: &'a [String],
     pub versions: &'a [Version],
+    /// `None` where nobody asks for the cost.
+    pub prices: Option<&'a Prices>,
 }
 
 pub(super) fn step(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher) -> Step {
@@ -61,7 +64,8 @@ pub(super) fn sources(span: &Span, making: &Making<'_>) -> BTreeMap<&'static str
 }
 
 fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &mut Sources) -> Step {
-    let sent = Sent::new(span, making.origin);
+    let events = log_events::events(span);
+    let sent = Sent::new(span, &events, making.origin);
     let mut choice = KindChoice::default();
     let speakers: Vec<_> = DIALECTS.iter().filter(|dialect| (dialect.speaks)(&sent)).collect();
     for dialect in &speakers {
@@ -73,6 +77,11 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     for dialect in &speakers {
         (dialect.fields)(&sent, &kind, &mut draft);
     }
+    let of_logs = of_logs(span);
+    if let Some(told) = &of_logs {
+        draft.complete(told_by_logs(told, making.origin, &kind));
+    }
+    cost::read(&sent, &kind, &mut draft);
     if let Some(id) = origin::resource_text(making.origin, "session.id") {
         draft.offer_text(Text::SessionId, identity::RESOURCE, "resource/session.id", id.into());
     }
@@ -89,8 +98,17 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     if let Some(word) = outcome.control_flow {
         mark("control_flow", Value::from(word));
     }
+    if outcome.deferred {
+        mark("deferred", Value::Bool(true));
+    }
+    if outcome.error_is_type {
+        mark("error_source", Value::from("type"));
+    }
     if outcome.cancelled {
         mark("cancelled", Value::Bool(true));
+    }
+    if draft.deferred {
+        mark("deferred", Value::Bool(true));
     }
     if span.dropped_attributes_count > 0 || span.dropped_events_count > 0 || span.dropped_links_count > 0 {
         mark("truncated", Value::Bool(true));
@@ -112,6 +130,11 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         sources.note("type", key);
     }
     let usage = tokens::usage(&draft);
+    let wraps = draft.wraps.filter(|wraps| kind == StepType::Workflow || *wraps == Wrapped::Turns);
+    let whole = |offer: Option<Offer<'_>>| offer.map(|offer| usable::without_nul(&offer.value).into_owned());
+    let run_input = whole(draft.take(Text::RunInput));
+    let run_output = whole(draft.take(Text::RunOutput));
+    let run_root = draft.run_root;
     let mut label = |text: Text, field| label(&mut draft, text, field, sources);
     let name = label(Text::Name, "name").unwrap_or_else(|| fallback_name(span, &kind));
     let model = label(Text::Model, "model");
@@ -123,11 +146,14 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         genai: genai && kind != StepType::Unknown,
         setup,
         remote_parent: has_remote_parent(span),
-        run_root: false,
+        run_root,
+        wraps,
         exception: outcome.exception,
         error_may_be_childs: outcome.error_may_be_childs,
         timeout_reason: outcome.timeout_reason,
         run_name: label(Text::RunName, "run_name"),
+        run_input,
+        run_output,
         session_id: label(Text::SessionId, "session_id"),
         user_id: label(Text::UserId, "user_id"),
         framework: label(Text::Framework, "framework"),
@@ -141,10 +167,20 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         instance: origin::resource_text(making.origin, "service.instance.id").map(shortened),
         time_to_first_token_ms: draft.time_to_first_token_ms.map(|(ms, _)| ms),
         streaming: draft.streaming,
+        stream_took_ms: draft.stream_took_ms,
         ..Facts::default()
     };
 
-    let cost = cost(&draft, &usage, provider.as_deref());
+    let call = Call {
+        kind: &kind,
+        usage: &usage,
+        provider: cost::seller(&sent, provider.as_deref()),
+        models: [model.as_deref(), facts.request_model.as_deref()],
+        start_ns: known_time(span.start_ns),
+        service_tier: cost::service_tier(&sent),
+    };
+    let cost = cost::settle(&call, &draft, making.prices, &mut more);
+    facts.cost_source = cost.map(|(_, source)| source);
     let input = column(draft.take_content(Side::Input), "input", span, sources);
     let output = column(draft.take_content(Side::Output), "output", span, sources);
     if is_redacted(&input) || is_redacted(&output) {
@@ -173,7 +209,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         end_ns: known_time(span.end_ns),
         latency_ms,
         usage,
-        cost,
+        cost: cost.map(|(usd, _)| usd),
         model,
         provider,
         agent,
@@ -188,22 +224,48 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     }
 }
 
-/// A text as its column holds it, and the attribute that it is word for word.
-struct Column {
-    text: Option<String>,
-    verbatim: Option<&'static str>,
+/// The attributes of the span's GenAI records as a span of their own.
+fn of_logs(span: &Span) -> Option<Span> {
+    let attributes = if span.logs.is_empty() { Vec::new() } else { log_events::attributes(span) };
+    (!attributes.is_empty()).then(|| Span { attributes, start_ns: span.start_ns, ..Span::default() })
 }
 
-fn column(content: Option<Content<'_>>, field: &'static str, span: &Span, sources: &mut Sources) -> Column {
+/// What every dialect reads there.
+fn told_by_logs<'a>(told: &'a Span, origin: &'a Origin, kind: &StepType) -> Draft<'a> {
+    let sent = Sent::new(told, &[], origin);
+    let mut draft = Draft::new(kind);
+    for dialect in DIALECTS.iter().filter(|dialect| (dialect.speaks)(&sent)) {
+        (dialect.fields)(&sent, kind, &mut draft);
+    }
+    draft
+}
+
+/// A text as its column holds it, and the attribute that it is word for word.
+struct Column<'a> {
+    text: Option<String>,
+    verbatim: Option<&'a str>,
+}
+
+fn column<'a>(content: Option<Content<'a>>, field: &'static str, span: &'a Span, sources: &mut Sources) -> Column<'a> {
     let Some(content) = content else { return Column { text: None, verbatim: None } };
     sources.note(field, content.source);
-    let sent = span::get(&span.attributes, content.source).and_then(AnyValue::as_str);
-    let is_verbatim = sent.is_some_and(|sent| sent == content.text) && !content.text.contains('\0');
-    let text = if is_verbatim { content.text.into_owned() } else { usable::without_nul(&content.text).into_owned() };
-    Column { text: Some(text), verbatim: is_verbatim.then_some(content.source) }
+    let verbatim = verbatim_key(span, &content).filter(|_| !content.text.contains('\0'));
+    let text =
+        if verbatim.is_some() { content.text.into_owned() } else { usable::without_nul(&content.text).into_owned() };
+    Column { text: Some(text), verbatim }
 }
 
-fn is_redacted(column: &Column) -> bool {
+/// The attribute that the text is, word for word: the one it was taken from, if it was taken as it stands.
+fn verbatim_key<'a>(span: &'a Span, content: &Content<'a>) -> Option<&'a str> {
+    if let Some(sent) = span::get(&span.attributes, content.source) {
+        return sent.as_str().filter(|sent| *sent == content.text).map(|_| content.source);
+    }
+    let Cow::Borrowed(text) = content.text else { return None };
+    let holds = |(_, value): &&(String, AnyValue)| value.as_str().is_some_and(|sent| std::ptr::eq(sent, text));
+    span.attributes.iter().find(holds).map(|(key, _)| key.as_str())
+}
+
+fn is_redacted(column: &Column<'_>) -> bool {
     column.text.as_deref().is_some_and(|text| {
         usable::is_redaction(text) || text.contains("\"__REDACTED__\"") || text.contains("\"<REDACTED>\"")
     })
@@ -237,7 +299,7 @@ fn known_time(ns: u64) -> Option<u64> {
 }
 
 /// The UTC day of a time; `None` for no time and for one after the year 2262.
-fn day_of(ns: u64) -> Option<NaiveDate> {
+pub(super) fn day_of(ns: u64) -> Option<NaiveDate> {
     let ns = i64::try_from(ns).ok().filter(|ns| *ns != 0)?;
     DateTime::from_timestamp(ns / DAY_NS * (DAY_NS / 1_000_000_000), 0).map(|midnight| midnight.date_naive())
 }
@@ -253,16 +315,10 @@ fn has_remote_parent(span: &Span) -> bool {
     matches!(span.kind, generic::SERVER | generic::CONSUMER)
 }
 
-/// A reported cost; 0 beside tokens says that the sender had no price, unless the model runs locally.
-fn cost(draft: &Draft<'_>, usage: &Usage, provider: Option<&str>) -> Option<f64> {
-    let (usd, _) = draft.cost?;
-    let is_local = provider.is_some_and(|provider| LOCAL_PROVIDERS.contains(&provider));
-    (usd > 0.0 || usage.total.unwrap_or(0) == 0 || is_local).then_some(usd)
-}
-
 fn tags(offered: &[String]) -> Vec<String> {
     let mut tags: Vec<String> = Vec::with_capacity(offered.len().min(TAGS_MAX));
-    for tag in offered.iter().filter(|tag| usable::is_usable_text(tag)) {
+    let own = |tag: &&String| usable::is_usable_text(tag) && !langchain::is_machinery_tag(tag);
+    for tag in offered.iter().filter(own) {
         let tag = shortened(tag);
         if tags.len() < TAGS_MAX && !tags.contains(&tag) {
             tags.push(tag);

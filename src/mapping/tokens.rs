@@ -24,7 +24,7 @@ struct Outside {
 /// inside it; else the shape that reported the counts says (`cache_is_outside`).
 pub(super) fn usage(draft: &Draft<'_>) -> Usage {
     let cache_read = draft.count(Count::CacheRead);
-    let cache_write = draft.count(Count::CacheWrite);
+    let cache_write = draft.count(Count::CacheWrite).max(draft.count(Count::CacheWrite1h));
     let reasoning = draft.count(Count::Reasoning);
     let reported = Reported {
         input: draft.count(Count::Input),
@@ -47,7 +47,8 @@ fn placement(reported: Reported, by_shape: bool) -> Outside {
     let Reported { input, output, total, cache, reasoning } = reported;
     if let (Some(input), Some(output), Some(total)) = (input, output, total) {
         let plain = input.saturating_add(output);
-        if total == plain {
+        // A total that somebody added up of the two cannot hold a cache larger than the input.
+        if total == plain && cache <= input {
             return Outside::default();
         }
         if cache > 0 && total == plain.saturating_add(cache) {
@@ -98,6 +99,8 @@ mod tests {
             ([10, 20, 180, 100, -1, 50], false, (110, 70, 180)),
             // More cache than input cannot be inside.
             ([176, 300, -1, 1024, 0, -1], false, (1200, 300, 1500)),
+            // A sum of input and output says nothing of a cache that is larger than the input.
+            ([176, 300, 476, 1024, 0, -1], false, (1200, 300, 1500)),
             // Without a total the shape decides.
             ([1200, 300, -1, 1024, 0, -1], false, (1200, 300, 1500)),
             ([1200, 300, -1, 1024, 0, -1], true, (2224, 300, 2524)),

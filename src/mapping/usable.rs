@@ -119,6 +119,39 @@ pub(super) fn boolean(value: &AnyValue) -> Option<bool> {
     }
 }
 
+/// A value as JSON: a string that holds a JSON object, list or quoted string is opened once.
+pub(super) fn opened(value: &AnyValue) -> serde_json::Value {
+    match value {
+        AnyValue::Str(text) if text.starts_with(['{', '[', '"']) => {
+            serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(text.as_str()))
+        }
+        other => other.to_plain_json(),
+    }
+}
+
+/// A usable scalar without the quotes that senders leave around strings which they wrote as JSON.
+pub(super) fn bare_text(value: &AnyValue) -> Option<Cow<'_, str>> {
+    match value {
+        AnyValue::Str(text) if text.starts_with('"') => match opened(value) {
+            serde_json::Value::String(inner) if is_usable_text(&inner) => Some(inner.into()),
+            _ => None,
+        },
+        AnyValue::Str(text) if text.starts_with(['{', '[']) => None,
+        other => scalar_text(other),
+    }
+}
+
+/// The texts of a list, of the JSON text of one, or the one text that stands in its place.
+pub(super) fn list_of_texts(value: &AnyValue) -> Vec<String> {
+    match opened(value) {
+        serde_json::Value::Array(items) => {
+            items.iter().filter_map(serde_json::Value::as_str).map(str::to_owned).collect()
+        }
+        serde_json::Value::String(text) => vec![text],
+        _ => Vec::new(),
+    }
+}
+
 /// Text columns of Postgres cannot hold U+0000: a view shows U+FFFD, the exact text stays in the attributes.
 pub(super) fn without_nul(text: &str) -> Cow<'_, str> {
     if text.contains('\0') { Cow::Owned(text.replace('\0', "\u{fffd}")) } else { Cow::Borrowed(text) }

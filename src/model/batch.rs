@@ -1,9 +1,12 @@
 //! The one value that travels from mapping to the store, and what the store says of it.
 
+use std::ops::Range;
+
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use crate::model::id::ProjectId;
+use crate::model::log::LogRow;
 use crate::model::run::Declared;
 use crate::model::step::Step;
 
@@ -15,13 +18,26 @@ pub struct Batch {
     pub received_at: DateTime<Utc>,
     pub origins: Vec<OriginRow>,
     pub steps: Vec<Step>,
+    pub logs: Vec<LogRow>,
     pub native: Option<Native>,
 }
 
 impl Batch {
-    /// The same request with its steps left out.
-    pub fn clone_without_steps(&self) -> Batch {
-        Batch { steps: Vec::new(), origins: self.origins.clone(), native: self.native.clone(), ..*self }
+    /// Steps and log records together.
+    pub fn items(&self) -> usize {
+        self.steps.len() + self.logs.len()
+    }
+
+    /// The same request with only some of its items, numbered from the first step to the last record.
+    pub fn part(&self, items: Range<usize>) -> Batch {
+        let steps = self.steps.len();
+        Batch {
+            steps: self.steps[items.start.min(steps)..items.end.min(steps)].to_vec(),
+            logs: self.logs[items.start.max(steps) - steps..items.end.max(steps) - steps].to_vec(),
+            origins: self.origins.clone(),
+            native: self.native.clone(),
+            ..*self
+        }
     }
 }
 
@@ -44,9 +60,9 @@ pub enum Native {
 /// One request as the store left it, after COMMIT.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Written {
-    /// Steps really inserted or replaced by a better version; quotas count these.
+    /// Steps really inserted or replaced by a better version, and log records really inserted.
     pub inserted: u64,
-    /// Steps that were there already.
+    /// Steps and log records that were there already.
     pub duplicates: u64,
     pub native: Option<NativeOutcome>,
 }

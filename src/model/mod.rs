@@ -3,6 +3,7 @@
 pub mod id;
 pub mod value;
 pub mod span;
+pub mod log;
 pub mod step;
 pub mod run;
 pub mod batch;

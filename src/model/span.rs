@@ -1,5 +1,6 @@
 //! A span as OpenTelemetry defines it, decoded without loss from either encoding.
 
+use crate::model::log::SpanLog;
 use crate::model::value::AnyValue;
 
 /// Attributes in ascending order of their keys. A repeated key keeps its last value here
@@ -33,6 +34,9 @@ pub struct Span {
     pub dropped_events_count: u32,
     pub links: Vec<Link>,
     pub dropped_links_count: u32,
+    /// Log records that belong to this span, in the order of their times. They come apart from it, so a span that was
+    /// just decoded has none, and they do not count when two copies of it are compared.
+    pub logs: Vec<SpanLog>,
     pub status: Status,
     /// Fields of the protobuf message that no known version of it has, as received.
     pub unknown_fields: Vec<u8>,

@@ -1,4 +1,4 @@
-//! Why one span was not taken, in words that hold nothing of the payload.
+//! Why one span or record was not taken, in words that hold nothing of the payload.
 
 use crate::otlp::wire::WireError;
 
@@ -15,12 +15,14 @@ pub(super) enum Fault {
     IdLength { field: &'static str, expected: usize, got: usize },
     #[error("{field} must not be all zeros")]
     IdZero { field: &'static str },
-    #[error("more than {max} spans in one request; send smaller batches")]
+    #[error("more than {max} spans, log records or metrics in one request; send smaller batches")]
     TooManySpans { max: usize },
-    #[error("more than {max} attributes, events and links in one span; set the SDK's span limits lower")]
+    #[error("more than {max} attributes, events and links in one span or record; set the SDK's span limits lower")]
     TooManyItems { max: usize },
     #[error("the request holds more tiny or empty values than its size allows; send smaller batches")]
     TooManyValues,
+    #[error("the metric has no kind of data that OTLP knows; check the exporter")]
+    MetricKind,
     #[error("its resource cannot be read; check the exporter")]
     Resource,
     #[error("its scope cannot be read; check the exporter")]

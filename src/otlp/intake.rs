@@ -1,13 +1,13 @@
-//! What the walkers of both encodings share: counting spans, bounding memory, gathering groups and rejections.
+//! What the walkers of both encodings share: counting items, bounding memory, gathering groups and rejections.
 
-use std::fmt;
 use std::mem::{size_of, take};
 
 use crate::model::batch::Rejection;
+use crate::model::log::LogRecord;
 use crate::model::span::{Attributes, Origin, Span};
 use crate::model::value::AnyValue;
 use crate::otlp::fault::Fault;
-use crate::otlp::{DecodeLimits, SpanGroup, TraceRequest};
+use crate::otlp::{DecodeLimits, Group, Metric, Request};
 
 /// Heap that structures (not texts) may take for each byte of the body. Eight is what an array of booleans needs, the
 /// smallest value that means something; only bodies of empty values stand above it.
@@ -15,6 +15,48 @@ const HEAP_PER_BODY_BYTE: usize = 8;
 
 /// Heap that even the smallest body may take, in bytes.
 const HEAP_MIN_BYTES: usize = 64 << 10;
+
+/// What an export request is made of: the walkers of both encodings are the same for each.
+pub(super) trait Item {
+    /// As the text about a malformed request says it.
+    const SIGNAL: &'static str;
+    /// Names of the protobuf messages around the items.
+    const MESSAGES: [&'static str; 3];
+    /// Names of OTLP/JSON for the lists of resources, scopes and items.
+    const LISTS: [&'static str; 3];
+    /// What had to be mended in the item; `None` where nobody asks.
+    fn repairs(&mut self) -> Option<&mut Vec<&'static str>>;
+}
+
+impl Item for Span {
+    const SIGNAL: &'static str = "trace";
+    const MESSAGES: [&'static str; 3] = ["ExportTraceServiceRequest", "ResourceSpans", "ScopeSpans"];
+    const LISTS: [&'static str; 3] = ["resourceSpans", "scopeSpans", "spans"];
+
+    fn repairs(&mut self) -> Option<&mut Vec<&'static str>> {
+        Some(&mut self.repairs)
+    }
+}
+
+impl Item for LogRecord {
+    const SIGNAL: &'static str = "logs";
+    const MESSAGES: [&'static str; 3] = ["ExportLogsServiceRequest", "ResourceLogs", "ScopeLogs"];
+    const LISTS: [&'static str; 3] = ["resourceLogs", "scopeLogs", "logRecords"];
+
+    fn repairs(&mut self) -> Option<&mut Vec<&'static str>> {
+        Some(&mut self.repairs)
+    }
+}
+
+impl Item for Metric {
+    const SIGNAL: &'static str = "metrics";
+    const MESSAGES: [&'static str; 3] = ["ExportMetricsServiceRequest", "ResourceMetrics", "ScopeMetrics"];
+    const LISTS: [&'static str; 3] = ["resourceMetrics", "scopeMetrics", "metrics"];
+
+    fn repairs(&mut self) -> Option<&mut Vec<&'static str>> {
+        None
+    }
+}
 
 /// What the decoding of one request may still spend, and what had to be mended in the item at hand.
 pub(super) struct Ledger {
@@ -63,7 +105,7 @@ impl Ledger {
         take(&mut self.repairs)
     }
 
-    /// Runs `decode` for one span, resource or scope. What a failed one spent is given back: its memory is free again.
+    /// Runs `decode` for one item, resource or scope. What a failed one spent is given back: its memory is free again.
     fn item<T>(&mut self, decode: impl FnOnce(&mut Ledger) -> Result<T, Fault>) -> Result<T, Fault> {
         self.items_left = self.span_items_max;
         self.repairs.clear();
@@ -80,7 +122,7 @@ pub(super) struct Producer {
     pub schema_url: String,
     pub name: String,
     pub version: String,
-    /// Mended in this part; noted on each of its spans.
+    /// Mended in this part; noted on each of its items.
     pub repairs: Vec<&'static str>,
     /// What a copy takes of the heap: one resource is copied for each of its scopes.
     pub heap_bytes: usize,
@@ -101,25 +143,25 @@ fn value_bytes(value: &AnyValue) -> usize {
     inside + size_of::<(String, AnyValue)>()
 }
 
-/// Builds a [`TraceRequest`] from what a walker finds.
-pub(super) struct Intake {
-    spans_max: usize,
-    spans_sent: usize,
+/// Builds a [`Request`] from what a walker finds.
+pub(super) struct Intake<T> {
+    items_max: usize,
+    items_sent: usize,
     ledger: Ledger,
-    request: TraceRequest,
+    request: Request<T>,
 }
 
-impl Intake {
-    pub fn new(body_bytes: usize, limits: DecodeLimits) -> Intake {
+impl<T: Item> Intake<T> {
+    pub fn new(body_bytes: usize, limits: DecodeLimits) -> Intake<T> {
         Intake {
-            spans_max: limits.spans_max,
-            spans_sent: 0,
+            items_max: limits.spans_max,
+            items_sent: 0,
             ledger: Ledger::new(body_bytes, limits),
-            request: TraceRequest::default(),
+            request: Request::default(),
         }
     }
 
-    /// A resource or scope; `unreadable` is what its spans are rejected for when it is damaged.
+    /// A resource or scope; `unreadable` is what its items are rejected for when it is damaged.
     pub fn producer(
         &mut self,
         unreadable: Fault,
@@ -134,51 +176,53 @@ impl Intake {
         Ok(producer)
     }
 
-    /// Opens the group of one scope. Its spans are rejected when resource or scope is damaged, or when so many scopes
+    /// Opens the group of one scope. Its items are rejected when resource or scope is damaged, or when so many scopes
     /// share a large resource that its copies would fill the memory.
     pub fn group<'r>(
         &mut self,
         resource: &'r Result<Producer, Fault>,
         scope: Result<Producer, Fault>,
-    ) -> OpenGroup<'r> {
+    ) -> OpenGroup<'r, T> {
         let producers = resource.as_ref().map_err(|fault| *fault).and_then(|resource| {
             let scope = scope?;
             self.ledger.spend_bytes(resource.heap_bytes)?;
             Ok((resource, scope))
         });
-        OpenGroup { producers, spans: Vec::new() }
+        OpenGroup { producers, items: Vec::new() }
     }
 
-    /// One span that was sent: taken into `group`, or rejected and counted.
-    pub fn span(
+    /// One item that was sent: taken into `group`, or rejected and counted.
+    pub fn item(
         &mut self,
-        group: &mut OpenGroup<'_>,
+        group: &mut OpenGroup<'_, T>,
         place: Place,
-        decode: impl FnOnce(&mut Ledger) -> Result<Span, Fault>,
+        decode: impl FnOnce(&mut Ledger) -> Result<T, Fault>,
     ) {
-        self.spans_sent += 1;
+        self.items_sent += 1;
         let decoded = match &group.producers {
-            _ if self.spans_sent > self.spans_max => Err(Fault::TooManySpans { max: self.spans_max }),
+            _ if self.items_sent > self.items_max => Err(Fault::TooManySpans { max: self.items_max }),
             Err(fault) => Err(*fault),
-            Ok((resource, scope)) => self.ledger.item(decode).map(|mut span| {
-                span.repairs.extend(resource.repairs.iter().chain(&scope.repairs));
-                // In one order, whatever the order of the fields was.
-                span.repairs.sort_unstable();
-                span.repairs.dedup();
-                span
+            Ok((resource, scope)) => self.ledger.item(decode).map(|mut item| {
+                if let Some(repairs) = item.repairs() {
+                    repairs.extend(resource.repairs.iter().chain(&scope.repairs));
+                    // In one order, whatever the order of the fields was.
+                    repairs.sort_unstable();
+                    repairs.dedup();
+                }
+                item
             }),
         };
         match decoded {
-            Ok(span) => group.spans.push(span),
+            Ok(item) => group.items.push(item),
             Err(fault) => {
-                self.request.rejections.add(|| Rejection { place: place.to_string(), reason: fault.to_string() })
+                self.request.rejections.add(|| Rejection { place: place.named::<T>(), reason: fault.to_string() })
             }
         }
     }
 
-    pub fn close(&mut self, group: OpenGroup<'_>) {
+    pub fn close(&mut self, group: OpenGroup<'_, T>) {
         let Ok((resource, scope)) = group.producers else { return };
-        if group.spans.is_empty() {
+        if group.items.is_empty() {
             self.ledger.heap_left_bytes += resource.heap_bytes;
             return;
         }
@@ -192,30 +236,32 @@ impl Intake {
             scope_dropped_attributes_count: scope.dropped_attributes_count,
             scope_schema_url: scope.schema_url,
         };
-        self.request.groups.push(SpanGroup { origin, spans: group.spans });
+        self.request.groups.push(Group { origin, items: group.items });
     }
 
-    pub fn finish(self) -> TraceRequest {
+    pub fn finish(self) -> Request<T> {
         self.request
     }
 }
 
-/// The spans of one scope while they are read.
-pub(super) struct OpenGroup<'r> {
+/// The items of one scope while they are read.
+pub(super) struct OpenGroup<'r, T> {
     producers: Result<(&'r Producer, Producer), Fault>,
-    spans: Vec<Span>,
+    items: Vec<T>,
 }
 
-/// Where a span stands in its request, in the names of OTLP/JSON.
+/// Where an item stands in its request.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Place {
     pub resource: usize,
     pub scope: usize,
-    pub span: usize,
+    pub item: usize,
 }
 
-impl fmt::Display for Place {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(out, "resourceSpans[{}].scopeSpans[{}].spans[{}]", self.resource, self.scope, self.span)
+impl Place {
+    /// In the names of OTLP/JSON.
+    fn named<T: Item>(self) -> String {
+        let [resources, scopes, items] = T::LISTS;
+        format!("{resources}[{}].{scopes}[{}].{items}[{}]", self.resource, self.scope, self.item)
     }
 }

@@ -1,7 +1,8 @@
-//! OTLP trace requests, both encodings, decoded span by span: a bad span costs itself and nothing else.
+//! OTLP requests of all three signals, both encodings, decoded item by item: a bad span or record costs itself and
+//! nothing else.
 //!
 //! `protobuf` and `json` know how a request is written; `intake` counts and bounds what is built from it; `rules`
-//! says what a span must have and how it is mended, so that both encodings of a request give equal values.
+//! says what a span or a record must have and how it is mended, so that both encodings of a request give equal values.
 
 mod fault;
 mod intake;
@@ -13,29 +14,57 @@ pub mod json;
 mod tests;
 
 use crate::model::batch::Rejections;
+use crate::model::log::LogRecord;
 use crate::model::span::{Origin, Span};
 
-/// An `ExportTraceServiceRequest` after decoding. The spans of all groups and `rejections.count` make the number that
-/// was sent.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct TraceRequest {
-    pub groups: Vec<SpanGroup>,
+/// An export request after decoding. The items of all groups and `rejections.count` make the number that was sent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Request<T> {
+    pub groups: Vec<Group<T>>,
     pub rejections: Rejections,
 }
 
-/// The spans of one resource and scope, in the order they were sent. Never without spans.
+/// The items of one resource and scope, in the order they were sent. Never without items.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct SpanGroup {
+pub struct Group<T> {
     pub origin: Origin,
-    pub spans: Vec<Span>,
+    pub items: Vec<T>,
+}
+
+/// An `ExportTraceServiceRequest`.
+pub type TraceRequest = Request<Span>;
+pub type SpanGroup = Group<Span>;
+/// An `ExportLogsServiceRequest`.
+pub type LogsRequest = Request<LogRecord>;
+pub type LogGroup = Group<LogRecord>;
+/// An `ExportMetricsServiceRequest`: only walked, because metrics are not stored.
+pub type MetricsRequest = Request<Metric>;
+
+/// A metric that is well formed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Metric {
+    pub points: u64,
+}
+
+impl<T> Default for Request<T> {
+    fn default() -> Request<T> {
+        Request { groups: Vec::new(), rejections: Rejections::default() }
+    }
+}
+
+impl<T> Request<T> {
+    /// How many items were taken.
+    pub fn items(&self) -> u64 {
+        self.groups.iter().map(|group| group.items.len() as u64).sum()
+    }
 }
 
 /// Bounds on what one request may make us build; from `limits.*` of the configuration.
 #[derive(Clone, Copy, Debug)]
 pub struct DecodeLimits {
-    /// More spans than this in one request: the ones after it are rejected, each counted.
+    /// More spans, log records or metrics than this in one request: the ones after it are rejected, each counted.
     pub spans_max: usize,
-    /// Attributes (those of events and links too), events and links of one span together; a span beyond it is
+    /// Attributes (those of events and links too), events and links of one span or record together; one beyond it is
     /// rejected.
     pub span_items_max: usize,
     /// Arrays and key-value lists inside each other in one attribute; deeper ones are replaced by a marker string.

@@ -1,4 +1,4 @@
-//! What a span must have and how it is mended, the same for both encodings.
+//! What a span or a record must have and how it is mended, the same for both encodings.
 
 use crate::model::span::Attributes;
 use crate::model::value::{AnyValue, STORED_LEVELS_MAX};
@@ -11,21 +11,28 @@ pub(super) fn id<const N: usize>(field: &'static str, bytes: &[u8]) -> Result<[u
     if id == [0; N] { Err(Fault::IdZero { field }) } else { Ok(id) }
 }
 
-/// The parent: empty and all-zero mean a root. A parent that cannot be is dropped and noted, the span kept.
-pub(super) fn parent_id(bytes: &[u8], own: [u8; 8], ledger: &mut Ledger) -> Option<[u8; 8]> {
-    match <[u8; 8]>::try_from(bytes) {
-        Ok(parent) if parent == [0; 8] => None,
-        Ok(parent) if parent == own => {
-            ledger.repaired("self_parent");
-            None
-        }
-        Ok(parent) => Some(parent),
-        Err(_) if bytes.is_empty() => None,
+/// An id that may be missing: empty and all-zero mean that there is none. One that cannot be is dropped and noted.
+pub(super) fn id_or_none<const N: usize>(bytes: &[u8], wrong: &'static str, ledger: &mut Ledger) -> Option<[u8; N]> {
+    match <[u8; N]>::try_from(bytes) {
+        Ok(id) if id == [0; N] => None,
+        Ok(id) => Some(id),
         Err(_) => {
-            ledger.repaired("parent_id_length");
+            if !bytes.is_empty() {
+                ledger.repaired(wrong);
+            }
             None
         }
     }
+}
+
+/// The parent: empty and all-zero mean a root. A parent that cannot be is dropped and noted, the span kept.
+pub(super) fn parent_id(bytes: &[u8], own: [u8; 8], ledger: &mut Ledger) -> Option<[u8; 8]> {
+    let parent = id_or_none(bytes, "parent_id_length", ledger)?;
+    if parent == own {
+        ledger.repaired("self_parent");
+        return None;
+    }
+    Some(parent)
 }
 
 /// The ids of a link, or `None` where the link must be dropped because it points nowhere.

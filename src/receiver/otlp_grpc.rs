@@ -1,4 +1,4 @@
-//! OTLP/gRPC: `TraceService/Export`.
+//! OTLP/gRPC: the method `Export` of the services of all three signals.
 //!
 //! The framing is read here, and not by tonic's service: that one decodes with prost before anybody can bound it, and
 //! answers a message that is too large with OUT_OF_RANGE, which OTLP exporters try again for ever.
@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use bytes::{Buf, Bytes};
 use http::header::CONTENT_TYPE;
@@ -16,26 +16,24 @@ use http_body_util::{BodyExt, Full};
 
 use crate::auth::credentials::key_in;
 use crate::model::key::Scope;
-use crate::pipeline::{Encoding, Outcome, Pipeline, Refusal};
+use crate::pipeline::{Encoding, Outcome, Pipeline, Refusal, Signal};
 use crate::receiver::body::{Compression, inflate, read_as_sent};
 use crate::receiver::status::{export_response, grpc_refusal, verdict};
 use crate::telemetry::{ByReason, Transport};
-
-pub const TRACES_PATH: &str = "/opentelemetry.proto.collector.trace.v1.TraceService/Export";
 
 /// Compressed flag and length of a message.
 const PREFIX_BYTES: usize = 5;
 
 const GRPC_ACCEPT_ENCODING: HeaderName = HeaderName::from_static("grpc-accept-encoding");
 
-pub async fn export_traces(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
+pub async fn export(pipeline: Arc<Pipeline>, signal: Signal, request: Request) -> Response {
     let (head, body) = request.into_parts();
     if !is_grpc(&head.headers) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
     }
-    let mut response = match export(&pipeline, &head.headers, body).await {
+    let mut response = match take(&pipeline, signal, &head.headers, body).await {
         Ok(outcome) => success(&outcome),
         Err(refusal) => {
             let reason = verdict(&refusal, pipeline.throttle_status).reason;
@@ -53,11 +51,11 @@ pub fn is_grpc(headers: &HeaderMap) -> bool {
 
 /// Any other service or method, told as gRPC tells it: exporters give up and say why.
 pub fn unknown_method() -> Response {
-    let message = "this version takes traces only, by opentelemetry.proto.collector.trace.v1.TraceService/Export";
+    let message = "only Export of opentelemetry.proto.collector's TraceService, LogsService and MetricsService is here";
     tonic::Status::unimplemented(message).into_http::<Body>()
 }
 
-async fn export(pipeline: &Pipeline, headers: &HeaderMap, body: Body) -> Result<Outcome, Refusal> {
+async fn take(pipeline: &Pipeline, signal: Signal, headers: &HeaderMap, body: Body) -> Result<Outcome, Refusal> {
     let hold = hold(pipeline.hold, headers);
     let deadline = Instant::now() + hold;
     let key = pipeline.authenticate(key_in(headers).as_deref(), Scope::Ingest).await?;
@@ -68,7 +66,8 @@ async fn export(pipeline: &Pipeline, headers: &HeaderMap, body: Body) -> Result<
         false => Compression::None,
     };
     let body = inflate(pipeline, message, reservation, compression, deadline).await?;
-    pipeline.consume_traces(&key, Encoding::Protobuf, body, Transport::Grpc, Instant::now() + hold).await
+    let deadline = Instant::now() + hold;
+    pipeline.consume_otlp(&key, signal, Encoding::Protobuf, body, Transport::Grpc, deadline).await
 }
 
 /// The one message of a unary call.

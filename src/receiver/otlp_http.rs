@@ -1,10 +1,10 @@
-//! OTLP/HTTP: `POST /v1/traces`, protobuf and JSON.
+//! OTLP/HTTP: `POST /v1/traces`, `/v1/logs` and `/v1/metrics`, protobuf and JSON.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::response::Response;
 use http::header::ALLOW;
 use http::{HeaderMap, HeaderValue, StatusCode};
@@ -12,18 +12,18 @@ use tonic::Code;
 
 use crate::auth::credentials::key_in;
 use crate::model::key::Scope;
-use crate::pipeline::{Encoding, Outcome, Pipeline, Refusal};
+use crate::pipeline::{Encoding, Outcome, Pipeline, Refusal, Signal};
 use crate::receiver::body::{compression_of, encoding_of, read};
 use crate::receiver::otlp_grpc;
 use crate::receiver::status::{http_refusal, http_status, http_success, verdict};
 use crate::telemetry::{ByReason, Transport};
 
-pub async fn export_traces(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
+pub async fn export(pipeline: Arc<Pipeline>, signal: Signal, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let encoding = encoding_of(&head.headers);
     let answer_in = *encoding.as_ref().unwrap_or(&Encoding::Json);
-    match export(&pipeline, &head.headers, encoding, body).await {
-        Ok(outcome) => http_success(answer_in, &outcome),
+    match take(&pipeline, signal, &head.headers, encoding, body).await {
+        Ok(outcome) => http_success(answer_in, signal, &outcome),
         Err(refusal) => {
             let reason = verdict(&refusal, pipeline.throttle_status).reason;
             pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::Http, reason }).inc();
@@ -33,8 +33,9 @@ pub async fn export_traces(State(pipeline): State<Arc<Pipeline>>, request: Reque
 }
 
 /// Headers first: whoever has no key is told before a byte of the body is read.
-async fn export(
+async fn take(
     pipeline: &Pipeline,
+    signal: Signal,
     headers: &HeaderMap,
     encoding: Result<Encoding, Refusal>,
     body: Body,
@@ -46,22 +47,15 @@ async fn export(
     let body = read(pipeline, headers, body, compression, deadline).await?;
     // The wait for a commit starts when the sender has sent everything.
     let deadline = Instant::now() + pipeline.hold;
-    pipeline.consume_traces(&key, encoding, body, Transport::Http, deadline).await
+    pipeline.consume_otlp(&key, signal, encoding, body, Transport::Http, deadline).await
 }
 
 pub async fn wrong_method(headers: HeaderMap) -> Response {
     let encoding = encoding_of(&headers).unwrap_or(Encoding::Json);
-    let message = "traces are sent with POST";
+    let message = "OTLP is sent with POST";
     let mut response = http_status(encoding, StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, message, None, false);
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     response
-}
-
-/// Refused visibly: data that is not kept is never acknowledged.
-pub async fn signal_not_taken(headers: HeaderMap) -> Response {
-    let encoding = encoding_of(&headers).unwrap_or(Encoding::Json);
-    let message = "this version takes traces only: set OTEL_LOGS_EXPORTER=none and OTEL_METRICS_EXPORTER=none, or send them elsewhere";
-    http_status(encoding, StatusCode::NOT_FOUND, Code::Unimplemented, message, None, false)
 }
 
 /// Any other path, told in a form that an exporter can read.
@@ -70,6 +64,6 @@ pub async fn unknown_path(headers: HeaderMap) -> Response {
         return otlp_grpc::unknown_method();
     }
     let encoding = encoding_of(&headers).unwrap_or(Encoding::Json);
-    let message = "nothing is here: OTLP traces go to /v1/traces (set OTEL_EXPORTER_OTLP_ENDPOINT to the address without a path), runs to /runs";
+    let message = "nothing is here: OTLP goes to /v1/traces, /v1/logs and /v1/metrics (set OTEL_EXPORTER_OTLP_ENDPOINT to the address without a path), runs to /runs";
     http_status(encoding, StatusCode::NOT_FOUND, Code::Unimplemented, message, None, false)
 }

@@ -11,7 +11,7 @@ use tonic_types::{ErrorDetails, StatusExt, pb};
 
 use crate::auth::AuthError;
 use crate::model::batch::{Rejection, Rejections};
-use crate::pipeline::{Encoding, Outcome, Refusal};
+use crate::pipeline::{Encoding, Outcome, Refusal, Signal};
 use crate::quota::OverQuota;
 
 /// Seconds after which an exporter shall try again. All of them give up about 10 s after the first try.
@@ -57,13 +57,18 @@ pub fn verdict(refusal: &Refusal, throttle_status: u16) -> Verdict {
 }
 
 /// An OTLP/HTTP success: exactly 200 with an export response, empty unless something was rejected.
-pub fn http_success(encoding: Encoding, outcome: &Outcome) -> Response {
+pub fn http_success(encoding: Encoding, signal: Signal, outcome: &Outcome) -> Response {
     let body = match encoding {
         Encoding::Protobuf => export_response(outcome),
         Encoding::Json if outcome.rejections.is_empty() => b"{}".to_vec(),
         Encoding::Json => {
             let rejected = outcome.rejections.count.to_string();
-            json!({"partialSuccess": {"rejectedSpans": rejected, "errorMessage": rejected_message(&outcome.rejections)}})
+            let field = match signal {
+                Signal::Traces => "rejectedSpans",
+                Signal::Logs => "rejectedLogRecords",
+                Signal::Metrics => "rejectedDataPoints",
+            };
+            json!({"partialSuccess": {field: rejected, "errorMessage": rejected_message(&outcome.rejections)}})
                 .to_string()
                 .into_bytes()
         }
@@ -179,27 +184,28 @@ pub fn json_detail(refusal: &Refusal) -> (StatusCode, Value) {
     (status, json!({"detail": detail}))
 }
 
-/// An `ExportTraceServiceResponse`; no bytes when everything was taken.
+/// An `ExportTraceServiceResponse`, or that of another signal, which has the same fields; no bytes when everything was
+/// taken.
 pub fn export_response(outcome: &Outcome) -> Vec<u8> {
     let partial_success = (!outcome.rejections.is_empty()).then(|| PartialSuccess {
-        rejected_spans: i64::try_from(outcome.rejections.count).unwrap_or(i64::MAX),
+        rejected: i64::try_from(outcome.rejections.count).unwrap_or(i64::MAX),
         error_message: rejected_message(&outcome.rejections),
     });
     ExportResponse { partial_success }.encode_to_vec()
 }
 
-/// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse`.
+/// `opentelemetry.proto.collector.trace.v1.ExportTraceServiceResponse` and its like for logs and metrics.
 #[derive(Clone, PartialEq, prost::Message)]
 struct ExportResponse {
     #[prost(message, optional, tag = "1")]
     partial_success: Option<PartialSuccess>,
 }
 
-/// `opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess`.
+/// `opentelemetry.proto.collector.trace.v1.ExportTracePartialSuccess` and its like for logs and metrics.
 #[derive(Clone, PartialEq, prost::Message)]
 struct PartialSuccess {
     #[prost(int64, tag = "1")]
-    rejected_spans: i64,
+    rejected: i64,
     #[prost(string, tag = "2")]
     error_message: String,
 }
@@ -265,7 +271,7 @@ mod tests {
     #[test]
     fn the_protobuf_answers_have_the_bytes_of_the_specification() {
         assert_eq!(export_response(&Outcome::default()), b"");
-        let partial_success = Some(PartialSuccess { rejected_spans: 3, error_message: "x".into() });
+        let partial_success = Some(PartialSuccess { rejected: 3, error_message: "x".into() });
         assert_eq!(ExportResponse { partial_success }.encode_to_vec(), [0x0a, 5, 8, 3, 0x12, 1, b'x']);
         let busy = tonic::Status::with_error_details(Code::Unavailable, "busy", error_details(Some(1), None));
         assert_eq!(

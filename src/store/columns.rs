@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::assembly::{Call, Columns, Said, Twin};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Scopes};
+use crate::model::log::LogRow;
 use crate::model::run::{Declared, Run};
 use crate::model::step::{Facts, Source, Status, Step, StepType, Usage};
 
@@ -75,7 +76,14 @@ macro_rules! step_changes {
     };
 }
 
-pub(super) use {run_changes, run_columns, step_changes, step_columns};
+/// In the order in which values are bound.
+macro_rules! log_columns {
+    () => {
+        "project_id, run_id, day, span_id, log_id, time_ns, origin_id, body, received_at"
+    };
+}
+
+pub(super) use {log_columns, run_changes, run_columns, step_changes, step_columns};
 
 #[derive(FromRow)]
 pub(super) struct UsageRow {
@@ -243,6 +251,36 @@ impl TryFrom<StepRow> for Step {
             origin: row.origin_id,
             content_hash: row.content_hash,
             day: row.day,
+        })
+    }
+}
+
+#[derive(FromRow)]
+pub(super) struct LogColumns {
+    project_id: i64,
+    run_id: Uuid,
+    day: NaiveDate,
+    span_id: String,
+    log_id: Uuid,
+    time_ns: i64,
+    origin_id: Uuid,
+    body: Json<Box<RawValue>>,
+    received_at: DateTime<Utc>,
+}
+
+impl TryFrom<LogColumns> for LogRow {
+    type Error = sqlx::Error;
+
+    fn try_from(row: LogColumns) -> sqlx::Result<LogRow> {
+        Ok(LogRow {
+            run: RunKey { project: ProjectId(row.project_id), run_id: row.run_id },
+            span_id: row.span_id,
+            day: row.day,
+            id: row.log_id,
+            time_ns: row.time_ns.cast_unsigned(),
+            origin: row.origin_id,
+            body: row.body.0.get().to_owned(),
+            received_at: row.received_at,
         })
     }
 }

@@ -22,13 +22,15 @@ use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::migrate::MigrateError;
 use uuid::Uuid;
 
-use crate::assembly::LifeCycle;
+use crate::assembly::{LifeCycle, RunLogs};
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota, Scopes};
+use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 /// What the caller does next.
 #[derive(Debug, thiserror::Error)]
@@ -63,11 +65,11 @@ impl Default for Tuning {
 }
 
 /// The store at `url`: `sqlite://path` or `postgres://user@host/database`. A SQLite file is created if it is missing;
-/// a Postgres server may be away and is looked for on first use.
-pub async fn open(url: &str, tuning: Tuning) -> anyhow::Result<Arc<dyn Store>> {
+/// a Postgres server may be away and is looked for on first use. `prices` price what is merged of several versions.
+pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Result<Arc<dyn Store>> {
     match url.split_once("://") {
-        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, tuning).await?)),
-        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::open(url, tuning)?)),
+        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, tuning, prices).await?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::open(url, tuning, prices)?)),
         // What stands behind the scheme may hold a password.
         Some((scheme, _)) => {
             anyhow::bail!("no database of the kind {scheme:?}: the URL must begin with sqlite:// or postgres://")
@@ -76,13 +78,15 @@ pub async fn open(url: &str, tuning: Tuning) -> anyhow::Result<Arc<dyn Store>> {
     }
 }
 
-/// A run as read back: its row, its steps up to [`Tuning::shown_steps_max`], and the bodies of the origins they refer to.
+/// A run as read back: its row, its steps up to [`Tuning::shown_steps_max`] with their log records, and the bodies of the
+/// origins they refer to.
 #[derive(Clone, Debug)]
 pub struct StoredRun {
     pub run: Run,
     pub steps: Vec<Step>,
     /// There are more steps than that.
     pub is_truncated: bool,
+    pub logs: RunLogs,
     pub origins: Vec<(Uuid, String)>,
 }
 
@@ -175,18 +179,25 @@ fn migration_error(error: MigrateError) -> anyhow::Error {
     }
 }
 
-/// The origins that steps refer to, each once.
-fn origins_of(steps: &[Step]) -> Vec<Uuid> {
-    let mut ids: Vec<Uuid> = steps.iter().filter_map(|step| step.origin).collect();
+/// The origins that steps and log records refer to, each once.
+fn origins_of(steps: &[Step], logs: &[LogRow]) -> Vec<Uuid> {
+    let of_steps = steps.iter().filter_map(|step| step.origin);
+    let mut ids: Vec<Uuid> = of_steps.chain(logs.iter().map(|log| log.origin)).collect();
     ids.sort_unstable();
     ids.dedup();
     ids
 }
 
-/// Versions of one step that lie on different days are one step to a reader.
-fn stored_run(run: Run, steps: Vec<Step>, origins: Vec<(Uuid, String)>, tuning: &Tuning) -> StoredRun {
+fn stored_run(
+    run: Run,
+    steps: Vec<Step>,
+    logs: Vec<LogRow>,
+    origins: Vec<(Uuid, String)>,
+    tuning: &Tuning,
+    prices: &Prices,
+) -> StoredRun {
     let bodies: HashMap<Uuid, &str> = origins.iter().map(|(id, body)| (*id, body.as_str())).collect();
     let is_truncated = steps.len() >= tuning.shown_steps_max as usize && run.step_count > steps.len() as i64;
-    let steps = rows::one_per_id(steps, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
-    StoredRun { run, steps, is_truncated, origins }
+    let contents = rows::Contents::new(steps, logs, prices, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
+    StoredRun { run, steps: contents.steps, is_truncated, logs: contents.logs, origins }
 }

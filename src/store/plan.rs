@@ -4,13 +4,12 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::storable;
-use super::tables::StepKey;
-use crate::mapping;
+use super::tables::{LogKey, StepKey};
 use crate::model::batch::{Batch, Native, NativeOutcome};
 use crate::model::id::RunKey;
+use crate::model::log::LogRow;
 use crate::model::run::{Declared, Run};
 use crate::model::step::{Status, Step};
 
@@ -21,6 +20,7 @@ pub(super) struct Arrival<'a> {
     received_at: DateTime<Utc>,
     native: Option<&'a Native>,
     steps: Vec<&'a Step>,
+    logs: Vec<&'a LogRow>,
 }
 
 /// In the order in which runs are locked.
@@ -29,21 +29,47 @@ pub(super) type Arrivals<'a> = BTreeMap<RunKey, Vec<Arrival<'a>>>;
 pub(super) fn arrivals<'a>(batches: &[&'a Batch]) -> Arrivals<'a> {
     let mut arrivals = Arrivals::new();
     for (index, batch) in batches.iter().enumerate() {
-        let arrival = |native, steps| Arrival { batch: index, received_at: batch.received_at, native, steps };
+        let arrival =
+            |native, steps, logs| Arrival { batch: index, received_at: batch.received_at, native, steps, logs };
         if let Some(native) = &batch.native {
             let (Native::Submit { run_id, .. } | Native::Append { run_id }) = native;
             let key = RunKey { project: batch.project, run_id: *run_id };
-            arrivals.entry(key).or_default().push(arrival(Some(native), Vec::new()));
+            arrivals.entry(key).or_default().push(arrival(Some(native), Vec::new(), Vec::new()));
         }
         for step in &batch.steps {
             let of_run = arrivals.entry(step.run).or_default();
             match of_run.last_mut() {
                 Some(last) if last.batch == index => last.steps.push(step),
-                _ => of_run.push(arrival(None, vec![step])),
+                _ => of_run.push(arrival(None, vec![step], Vec::new())),
+            }
+        }
+        for log in batch.logs.iter().filter(|log| log.has_run()) {
+            let of_run = arrivals.entry(log.run).or_default();
+            match of_run.last_mut() {
+                Some(last) if last.batch == index => last.logs.push(log),
+                _ => of_run.push(arrival(None, Vec::new(), vec![log])),
             }
         }
     }
     arrivals
+}
+
+/// Log records, each with the batches that brought it.
+pub(super) type Logs<'a> = BTreeMap<LogKey, (&'a LogRow, Vec<usize>)>;
+
+/// Those of no trace, which touch no run.
+pub(super) fn loose_logs<'a>(batches: &[&'a Batch]) -> Logs<'a> {
+    let mut loose = Logs::new();
+    for (index, batch) in batches.iter().enumerate() {
+        for log in batch.logs.iter().filter(|log| !log.has_run()) {
+            add_log(&mut loose, log, index);
+        }
+    }
+    loose
+}
+
+fn add_log<'a>(logs: &mut Logs<'a>, log: &'a LogRow, batch: usize) {
+    logs.entry(LogKey::of(log)).or_insert_with(|| (log, Vec::new())).1.push(batch);
 }
 
 /// One version of a step, and the batch that brought it.
@@ -64,6 +90,7 @@ pub(super) struct RunPlan<'a> {
     /// What the run is declared to be from now on, when that changes.
     pub declared: Option<&'a Declared>,
     pub steps: BTreeMap<StepKey, Vec<Version<'a>>>,
+    pub logs: Logs<'a>,
     /// When the first and the newest of what is accepted were received; `None` when nothing is.
     pub received: Option<(DateTime<Utc>, DateTime<Utc>)>,
 }
@@ -115,6 +142,9 @@ impl<'a> RunPlan<'a> {
             let version = Version { batch: arrival.batch, step, replaces: arrival.native.is_some() };
             self.steps.entry(StepKey::of(&version.step)).or_default().push(version);
         }
+        for log in &arrival.logs {
+            add_log(&mut self.logs, log, arrival.batch);
+        }
     }
 }
 
@@ -144,13 +174,16 @@ fn decide(standing: Standing<'_>, native: &Native) -> NativeOutcome {
     }
 }
 
+/// Two versions of one step to one.
+pub(super) type Merge<'a> = &'a dyn Fn(Step, Step) -> Step;
+
 /// The step after all `versions` came to what is stored, or `None` when nothing changes. `count` hears of each
 /// version, in order, by its batch and whether it made the step better. One that loses counts as a duplicate, though
 /// the row may keep a note of it.
 pub(super) fn settle<'a>(
     stored: Option<Step>,
     versions: &[Version<'a>],
-    origin_of: &dyn Fn(Uuid) -> Option<String>,
+    merge: Merge<'_>,
     mut count: impl FnMut(usize, bool),
 ) -> Option<Cow<'a, Step>> {
     let mut current: Option<Cow<'a, Step>> = stored.map(Cow::Owned);
@@ -161,7 +194,7 @@ pub(super) fn settle<'a>(
             Some(step) if step.content_hash == version.step.content_hash => (None, false),
             Some(_) if version.replaces => (Some(version.step.clone()), true),
             Some(step) => {
-                let merged = mapping::merge(step.clone().into_owned(), version.step.clone().into_owned(), origin_of);
+                let merged = merge(step.clone().into_owned(), version.step.clone().into_owned());
                 let is_better = !storable::same_columns(&merged, step);
                 ((!storable::same_step(&merged, step)).then_some(Cow::Owned(merged)), is_better)
             }
@@ -177,6 +210,8 @@ pub(super) fn settle<'a>(
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn declared(hash: u128, status: Status) -> Declared {
@@ -219,6 +254,7 @@ mod tests {
             received_at: DateTime::UNIX_EPOCH,
             origins: vec![],
             steps: vec![],
+            logs: vec![],
             native: Some(native),
         };
         let batches = [

@@ -3,7 +3,7 @@
 use sqlx::{Database, Encode, QueryBuilder, Type};
 use uuid::Uuid;
 
-use super::columns::{run_columns, step_columns};
+use super::columns::{log_columns, run_columns, step_columns};
 use crate::model::id::ProjectId;
 use crate::model::query::{Cursor, Page, RunFilter};
 use crate::model::run::Run;
@@ -20,6 +20,16 @@ pub(super) const STEPS: &str = concat!(
      ORDER BY position, start_ns NULLS LAST, step_id, day LIMIT $5"
 );
 
+/// Binds project, run, the first and last day of the run, and the bound.
+pub(super) const LOGS: &str = concat!(
+    "SELECT ",
+    log_columns!(),
+    " FROM logs WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 ORDER BY day, span_id, log_id LIMIT $5"
+);
+
+/// Binds the nil run, the time before which records were received, and the bound.
+pub(super) const DELETE_LOOSE_LOGS: &str = "DELETE FROM logs WHERE (project_id, run_id, day, span_id, log_id) IN \
+    (SELECT project_id, run_id, day, span_id, log_id FROM logs WHERE run_id = $1 AND received_at < $2 LIMIT $3)";
 /// A page of the runs of spans in the order of their keys, each with whether an older version of the mapping made any of
 /// its steps. Binds project and run that the page comes after, first day, project or nothing, version and bound.
 pub(super) const RUNS_AFTER: &str = "SELECT project_id, run_id, step_count, EXISTS (SELECT 1 FROM steps \

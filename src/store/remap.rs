@@ -20,6 +20,7 @@ use crate::mapping;
 use crate::model::id::RunKey;
 use crate::model::run::Run;
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 /// Runs that one transaction looks through for old steps.
 const RUNS_MAX: i64 = 200;
@@ -31,6 +32,7 @@ pub(super) async fn remap(
     tables: &mut impl Tables,
     which: &Remap,
     after: Option<RunKey>,
+    prices: &Prices,
     life: &LifeCycle,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Remapped> {
@@ -62,7 +64,7 @@ pub(super) async fn remap(
     }
     let is_part = steps.len() > STEPS_MAX;
     steps.truncate(STEPS_MAX);
-    let changed = map_again(tables, &steps).await?;
+    let changed = map_again(tables, &steps, prices).await?;
     let done = Remapped { steps: steps.len() as u64, changed: changed.len() as u64, ..seen };
     let changed: HashSet<RunKey> = changed.into_iter().collect();
     if is_part {
@@ -72,7 +74,7 @@ pub(super) async fn remap(
         tables.update_runs(&told).await?;
         return Ok(Remapped { after, is_done: false, ..done });
     }
-    assemble_runs(tables, &runs, &changed, life, now).await?;
+    assemble_runs(tables, &runs, &changed, prices, life, now).await?;
     let is_shortened = runs.len() < keys.len();
     let last = runs.iter().map(|run| run.key).max().filter(|_| is_shortened);
     Ok(Remapped { runs: runs.len() as u64, after: last.or(done.after), is_done: done.is_done && !is_shortened, ..done })
@@ -95,13 +97,13 @@ async fn old_steps(tables: &mut impl Tables, runs: &[Run], since: NaiveDate) -> 
 }
 
 /// Writes all `steps` with the present version. The run of each that is another now.
-async fn map_again(tables: &mut impl Tables, steps: &[Step]) -> sqlx::Result<Vec<RunKey>> {
+async fn map_again(tables: &mut impl Tables, steps: &[Step], prices: &Prices) -> sqlx::Result<Vec<RunKey>> {
     let versions = steps.iter().flat_map(|step| mapping::origins_of(step).into_iter().map(|id| (step.run.project, id)));
     let bodies = bodies_of(tables, versions.collect()).await?;
     let mut changed = Vec::new();
     let mut written: Vec<Cow<'_, Step>> = Vec::with_capacity(steps.len());
     for step in steps {
-        let again = mapping::remap(step, &|id| bodies.get(&id).cloned());
+        let again = mapping::remap(step, prices, &|id| bodies.get(&id).cloned());
         match again.map(|again| storable::step(&again).into_owned()) {
             Some(again) if !storable::same_step(&again, step) => {
                 changed.push(step.run);

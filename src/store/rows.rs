@@ -1,22 +1,61 @@
 //! The row of a run, made by assembly from the steps that are stored.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use super::plan::Merge;
 use super::storable;
 use super::tables::{RunDays, StepKey, Tables};
-use crate::assembly::{LifeCycle, Receipt, assemble};
+use crate::assembly::{LifeCycle, Receipt, RunLogs, assemble};
 use crate::mapping;
 use crate::model::id::{ProjectId, RunKey};
+use crate::model::log::LogRow;
 use crate::model::run::{Assembled, Declared, Run};
 use crate::model::step::Step;
+use crate::prices::Prices;
+
+/// What is stored of a run beside its row: its steps with their log records, and the other records.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Contents {
+    pub steps: Vec<Step>,
+    pub logs: RunLogs,
+}
+
+impl Contents {
+    /// Versions of one step that lie on different days are one step; the records that belong to a step are folded in.
+    pub fn new(
+        steps: Vec<Step>,
+        logs: Vec<LogRow>,
+        prices: &Prices,
+        origin_of: &dyn Fn(Uuid) -> Option<String>,
+    ) -> Contents {
+        let count = logs.len();
+        let steps = one_per_id(steps, &|one, other| mapping::merge(one, other, prices, origin_of));
+        let (steps, loose) = mapping::with_logs(steps, logs, prices, origin_of);
+        Contents { steps, logs: RunLogs { count, loose } }
+    }
+
+    fn assembled(
+        self,
+        key: RunKey,
+        declared: Option<Declared>,
+        receipt: Receipt,
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Assembled {
+        let mut assembled = assemble(key, self.steps, declared, receipt, life, now);
+        self.logs.note(&mut assembled, life);
+        assembled
+    }
+}
 
 /// The row of a run of which nothing is stored yet. It was received first and last at `received`.
 pub(super) fn first_row(
     key: RunKey,
-    steps: Vec<Step>,
+    (steps, logs): (Vec<Step>, Vec<LogRow>),
+    prices: &Prices,
     origin_of: &dyn Fn(Uuid) -> Option<String>,
     declared: Option<Declared>,
     received: (DateTime<Utc>, DateTime<Utc>),
@@ -25,8 +64,10 @@ pub(super) fn first_row(
 ) -> sqlx::Result<Run> {
     let (created_at, received_at) = received;
     let receipt = Receipt { created_at, updated_at: now, received_at };
-    let days: Vec<NaiveDate> = steps.iter().map(|step| step.day).collect();
-    let mut run = storable::run(assemble(key, one_per_id(steps, origin_of), declared, receipt, life, now).run)?;
+    let days = steps.iter().map(|step| step.day).chain(logs.iter().map(|log| log.day));
+    let days: Vec<NaiveDate> = days.collect();
+    let contents = Contents::new(steps, logs, prices, origin_of);
+    let mut run = storable::run(contents.assembled(key, declared, receipt, life, now).run)?;
     days.into_iter().for_each(|day| include_day(&mut run, day));
     Ok(run)
 }
@@ -36,12 +77,12 @@ pub(super) fn first_row(
 pub(super) fn next_row(
     old: &Run,
     grown: Run,
-    steps: Vec<Step>,
+    contents: Contents,
     life: &LifeCycle,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Option<Run>> {
     let days = (grown.first_day, grown.last_day);
-    let mut next = assembled_again(grown, steps, life, now).run;
+    let mut next = assembled_again(grown, contents, life, now).run;
     next.set_original(old.duplicate_of);
     include_day(&mut next, days.0);
     include_day(&mut next, days.1);
@@ -54,9 +95,10 @@ pub(super) fn next_row(
 }
 
 /// The run as its steps and the known part of its row make it now.
-pub(super) fn assembled_again(known: Run, steps: Vec<Step>, life: &LifeCycle, now: DateTime<Utc>) -> Assembled {
+pub(super) fn assembled_again(known: Run, contents: Contents, life: &LifeCycle, now: DateTime<Utc>) -> Assembled {
     let (created_at, updated_at, received_at) = (known.created_at, known.updated_at, known.received_at);
-    assemble(known.key, steps, known.declared, Receipt { created_at, updated_at, received_at }, life, now)
+    let receipt = Receipt { created_at, updated_at, received_at };
+    contents.assembled(known.key, known.declared, receipt, life, now)
 }
 
 /// `next` as the row that takes the place of `old`, unless it is the same.
@@ -73,27 +115,35 @@ pub(super) fn include_day(run: &mut Run, day: NaiveDate) {
     run.last_day = run.last_day.max(day);
 }
 
-/// All stored steps of each run, as assembly needs them: without their detail.
-pub(super) async fn steps_by_run(
+/// Everything of each run that assembly looks at.
+pub(super) async fn contents_by_run(
     tables: &mut impl Tables,
     runs: &[RunDays],
-) -> sqlx::Result<HashMap<RunKey, Vec<Step>>> {
+    prices: &Prices,
+) -> sqlx::Result<HashMap<RunKey, Contents>> {
     let mut steps = tables.steps_of_runs(runs).await?;
-    let split = split_over_days(&steps);
-    let mut origins = Vec::new();
-    if !split.is_empty() {
-        // To merge versions more is needed than assembly looks at.
-        steps.retain(|step| !split.contains(&StepKey::of(step)));
-        let versions = tables.steps_by_key(&split.into_iter().collect::<Vec<_>>()).await?;
-        origins.extend(versions.iter().filter_map(|step| Some((step.run.project, step.origin?))));
-        steps.extend(versions);
+    let logs = tables.logs_of_runs(runs).await?;
+    let again = mapped_again(&steps, &logs);
+    let mut origins: Vec<(ProjectId, Uuid)> = logs.iter().map(|log| (log.run.project, log.origin)).collect();
+    if !again.is_empty() {
+        // They need their detail, which assembly does not look at.
+        steps.retain(|step| !again.contains(&StepKey::of(step)));
+        let whole = tables.steps_by_key(&again.into_iter().collect::<Vec<_>>()).await?;
+        origins.extend(whole.iter().filter_map(|step| Some((step.run.project, step.origin?))));
+        steps.extend(whole);
     }
     let bodies = bodies_of(tables, origins).await?;
-    let mut by_run: HashMap<RunKey, Vec<Step>> = HashMap::with_capacity(runs.len());
-    for step in one_per_id(steps, &|id| bodies.get(&id).cloned()) {
-        by_run.entry(step.run).or_default().push(step);
+    let mut by_run: HashMap<RunKey, (Vec<Step>, Vec<LogRow>)> = HashMap::with_capacity(runs.len());
+    for step in steps {
+        by_run.entry(step.run).or_default().0.push(step);
     }
-    Ok(by_run)
+    for log in logs {
+        by_run.entry(log.run).or_default().1.push(log);
+    }
+    let contents = by_run
+        .into_iter()
+        .map(|(key, (steps, logs))| (key, Contents::new(steps, logs, prices, &|id| bodies.get(&id).cloned())));
+    Ok(contents.collect())
 }
 
 /// The stored bodies of origins.
@@ -106,23 +156,27 @@ pub(super) async fn bodies_of(
     Ok(tables.origin_bodies(&origins).await?.into_iter().collect())
 }
 
-/// The steps that have several rows: their versions start on different days, and so lie in different partitions.
-fn split_over_days(steps: &[Step]) -> BTreeSet<StepKey> {
+/// The steps that are mapped again before assembly: those of runs with log records, and those that have several rows
+/// because their versions start on different days and so lie in different partitions.
+fn mapped_again(steps: &[Step], logs: &[LogRow]) -> BTreeSet<StepKey> {
     let mut rows: HashMap<(RunKey, &str), u32> = HashMap::with_capacity(steps.len());
     for step in steps {
         *rows.entry((step.run, &step.id)).or_default() += 1;
     }
-    let is_split = |step: &&Step| rows.get(&(step.run, step.id.as_str())).is_some_and(|count| *count > 1);
-    steps.iter().filter(is_split).map(StepKey::of).collect()
+    let with_logs: HashSet<RunKey> = logs.iter().map(|log| log.run).collect();
+    let is_needed = |step: &&Step| {
+        with_logs.contains(&step.run) || rows.get(&(step.run, step.id.as_str())).is_some_and(|count| *count > 1)
+    };
+    steps.iter().filter(is_needed).map(StepKey::of).collect()
 }
 
 /// One step for each id of each run, merged where there are several versions, in order of their keys.
-pub(super) fn one_per_id(steps: Vec<Step>, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Vec<Step> {
+pub(super) fn one_per_id(steps: Vec<Step>, merge: Merge<'_>) -> Vec<Step> {
     let mut by_id: BTreeMap<(RunKey, String), Step> = BTreeMap::new();
     for step in steps {
         let key = (step.run, step.id.clone());
         let merged = match by_id.remove(&key) {
-            Some(version) => mapping::merge(version, step, origin_of),
+            Some(version) => merge(version, step),
             None => step,
         };
         by_id.insert(key, merged);

@@ -1,21 +1,27 @@
-//! Runs whose time has come although nothing arrives: assembled again, inside the caller's transaction.
+//! Runs whose time has come although nothing arrives: assembled again, inside the caller's transaction. Runs of log
+//! records whose spans never came, and records of no trace, are dropped when they are old enough.
 
 use std::collections::{HashMap, HashSet};
+use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::rows::{assembled_again, include_day, replacing, steps_by_run};
+use super::rows::{assembled_again, contents_by_run, include_day, replacing};
 use super::storable;
 use super::tables::{AskedCall, AskedMoment, RunDays, Tables};
-use crate::assembly::{LifeCycle, Twin, asked_calls, original_of};
+use crate::assembly::{LifeCycle, Twin, asked_calls, original_of, weight};
 use crate::model::id::RunKey;
 use crate::model::run::{Assembled, Run};
 use crate::model::step::Status;
+use crate::prices::Prices;
 
 /// Steps held in memory at a time; a single run may have more.
 const STEPS_AT_ONCE_MAX: i64 = 10_000;
 /// Steps read in one transaction, while writers of these runs wait; a single run may have more.
 const STEPS_MAX: i64 = 50_000;
+
+/// Log records of no trace that are dropped in one transaction.
+const LOOSE_LOGS_MAX: i64 = 1_000;
 
 /// Assembles again up to `limit` runs that are due at `now`, fewer when they are long. How many it were.
 pub(super) async fn sweep(
@@ -23,15 +29,18 @@ pub(super) async fn sweep(
     life: &LifeCycle,
     now: DateTime<Utc>,
     limit: u32,
+    prices: &Prices,
 ) -> sqlx::Result<u32> {
     let now = storable::time(now);
+    let age_limit = before(now, life.unmatched_logs);
     let mut due = tables.lock_due_runs(now, limit).await?;
     due.truncate(within(STEPS_MAX, &due));
     let count = u32::try_from(due.len()).unwrap_or(u32::MAX);
     for mut runs in portions(due) {
         runs.sort_by_key(|run| run.key);
-        assemble_runs(tables, &runs, &HashSet::new(), life, now).await?;
+        assemble_runs(tables, &runs, &HashSet::new(), prices, life, now).await?;
     }
+    tables.delete_loose_logs(age_limit, LOOSE_LOGS_MAX).await?;
     Ok(count)
 }
 
@@ -41,19 +50,29 @@ pub(super) async fn assemble_runs(
     tables: &mut impl Tables,
     runs: &[Run],
     changed: &HashSet<RunKey>,
+    prices: &Prices,
     life: &LifeCycle,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
+    let age_limit = before(now, life.unmatched_logs);
     let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
-    let mut steps = steps_by_run(tables, &days).await?;
+    let mut contents = contents_by_run(tables, &days, prices).await?;
+    let mut expired = Vec::new();
     let mut updated = Vec::new();
     let mut bare = Vec::new();
     for old in runs {
-        let Some(steps) = steps.remove(&old.key).or_else(|| old.declared.as_ref().map(|_| Vec::new())) else {
-            updated.push(without_steps(old));
-            continue;
-        };
-        let mut assembled = assembled_again(old.clone(), steps, life, now);
+        let contents = contents.remove(&old.key).unwrap_or_default();
+        if contents.steps.is_empty() && old.declared.is_none() {
+            if contents.logs.count == 0 {
+                updated.push(without_steps(old));
+                continue;
+            }
+            if old.received_at <= age_limit {
+                expired.push(RunDays::of(old));
+                continue;
+            }
+        }
+        let mut assembled = assembled_again(old.clone(), contents, life, now);
         include_day(&mut assembled.run, old.first_day);
         include_day(&mut assembled.run, old.last_day);
         if assembled.run.bare {
@@ -68,7 +87,8 @@ pub(super) async fn assemble_runs(
     updated.extend(silent.cloned());
     updated.iter_mut().filter(|run| changed.contains(&run.key)).for_each(|run| run.updated_at = now);
     updated.sort_by_key(|run| run.key);
-    tables.update_runs(&updated).await
+    tables.update_runs(&updated).await?;
+    tables.delete_runs_of_logs(&expired).await
 }
 
 /// The rows of bare runs, each a copy if other traces hold its calls too.
@@ -119,11 +139,17 @@ fn portions(mut runs: Vec<Run>) -> Vec<Vec<Run>> {
     portions
 }
 
+/// The instant that lies `age` before `now`; an age beyond the calendar reaches nothing.
+fn before(now: DateTime<Utc>, age: Duration) -> DateTime<Utc> {
+    let age = TimeDelta::from_std(age).ok();
+    age.and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC)
+}
+
 /// How many of the first runs have together no more than `steps_max` steps; one at least, if there is any.
 fn within(steps_max: i64, runs: &[Run]) -> usize {
     let mut steps = 0_i64;
     let fits = |run: &&Run| {
-        steps = steps.saturating_add(run.step_count);
+        steps = steps.saturating_add(weight(run));
         steps <= steps_max
     };
     runs.iter().take_while(fits).count().max(1).min(runs.len())

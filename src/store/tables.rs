@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::assembly::{Call, Twin};
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
+use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::Step;
 
@@ -27,7 +28,22 @@ impl StepKey {
     }
 }
 
-/// A run and the days on which its steps may lie.
+/// The primary key of a log record's row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(super) struct LogKey {
+    pub run: RunKey,
+    pub day: NaiveDate,
+    pub span_id: String,
+    pub id: Uuid,
+}
+
+impl LogKey {
+    pub fn of(log: &LogRow) -> LogKey {
+        LogKey { run: log.run, day: log.day, span_id: log.span_id.clone(), id: log.id }
+    }
+}
+
+/// A run and the days on which its steps and log records may lie.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct RunDays {
     pub key: RunKey,
@@ -117,6 +133,9 @@ pub(super) const TWINS_MAX: i64 = 32;
 /// Calls of one process that are looked through for those [`TWINS_MAX`], the latest first.
 pub(super) const NEIGHBOURS_MAX: i64 = 256;
 
+/// Log records of one run that are read; more are stored.
+pub(super) const LOGS_MAX: i64 = 20_000;
+
 /// Rows are given in the order of their keys, without repetitions.
 #[async_trait]
 pub(super) trait Tables: Send {
@@ -138,6 +157,16 @@ pub(super) trait Tables: Send {
     async fn update_steps(&mut self, steps: &[&Step]) -> sqlx::Result<()>;
     async fn steps_by_key(&mut self, keys: &[StepKey]) -> sqlx::Result<Vec<Step>>;
     async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>>;
+
+    /// Those that were not there before and now are.
+    async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>>;
+    /// At most [`LOGS_MAX`] of each run, the first in the order of their keys.
+    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<LogRow>>;
+    /// The rows of these runs with all their log records.
+    async fn delete_runs_of_logs(&mut self, runs: &[RunDays]) -> sqlx::Result<()>;
+    /// Up to `limit` records of no trace that were received before `before`.
+    async fn delete_loose_logs(&mut self, before: DateTime<Utc>, limit: i64) -> sqlx::Result<()>;
+
     /// The page in the order of the keys; fewer than its bound when there are no more.
     async fn runs_after(&mut self, page: &OldPage) -> sqlx::Result<Vec<OldRun>>;
     /// Steps of these runs that an older version of the mapping made of spans, since that day, at most `limit`.

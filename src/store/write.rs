@@ -14,15 +14,18 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
-use super::plan::{Arrivals, RunPlan, arrivals, settle};
-use super::rows::{bodies_of, first_row, include_day, next_row, steps_by_run};
+use super::plan::{Arrivals, Logs, RunPlan, arrivals, loose_logs, settle};
+use super::rows::{bodies_of, contents_by_run, first_row, include_day, next_row};
 use super::storable;
 use super::tables::{RunDays, StepKey, Tables};
-use crate::assembly::LifeCycle;
+use crate::assembly::{LifeCycle, weight};
+use crate::mapping;
 use crate::model::batch::{Batch, OriginRow, Written};
 use crate::model::id::{ProjectId, RunKey};
+use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 /// A run that grew beyond the inline bound is assembled again once nothing came for it this long: after a burst.
 const QUIET: Duration = Duration::from_millis(200);
@@ -39,9 +42,10 @@ pub(super) async fn write(
     life: &LifeCycle,
     now: DateTime<Utc>,
     inline_steps_max: u32,
+    prices: &Prices,
 ) -> sqlx::Result<Vec<Written>> {
     let now = storable::time(now);
-    let mut origins = Origins::of(batches);
+    let mut origins = Origins::of(batches, prices);
     tables.insert_origins(&origins.rows()).await?;
 
     let arrivals = arrivals(batches);
@@ -55,7 +59,11 @@ pub(super) async fn write(
     }
 
     let mut written = vec![Written::default(); batches.len()];
-    let changed = write_steps(tables, &plans, &created, &mut origins, &mut written).await?;
+    let mut changed = write_steps(tables, &plans, &created, &mut origins, &mut written).await?;
+    let loose = loose_logs(batches);
+    let grown = write_logs(tables, plans.values().map(|plan| &plan.logs).chain([&loose]), &mut written).await?;
+    // The row of a new run was made with its records.
+    changed.extend(grown.into_iter().filter(|key| !created.contains(key)));
     for plan in plans.values() {
         for (batch, outcome) in &plan.outcomes {
             written[*batch].native = Some(*outcome);
@@ -70,7 +78,7 @@ pub(super) async fn write(
     for key in &changed {
         let Some(old) = stored.get(key).or_else(|| fresh.get(key)) else { continue };
         let next = grow(old, &plans[key]);
-        if old.step_count > i64::from(inline_steps_max) && plans[key].declared.is_none() {
+        if weight(old) > i64::from(inline_steps_max) && plans[key].declared.is_none() {
             deferred.push(defer(next, now));
         } else {
             grown.push((old, next));
@@ -78,10 +86,10 @@ pub(super) async fn write(
     }
     tables.update_runs(&deferred).await?;
     let days: Vec<RunDays> = grown.iter().map(|(_, next)| RunDays::of(next)).collect();
-    let mut steps = steps_by_run(tables, &days).await?;
+    let mut contents = contents_by_run(tables, &days, prices).await?;
     let mut updated = Vec::new();
     for (old, next) in grown {
-        updated.extend(next_row(old, next, steps.remove(&old.key).unwrap_or_default(), life, now)?);
+        updated.extend(next_row(old, next, contents.remove(&old.key).unwrap_or_default(), life, now)?);
     }
     tables.update_runs(&updated).await?;
     Ok(written)
@@ -110,9 +118,11 @@ async fn claim_runs<'a>(
     let mut fresh = Vec::new();
     for (key, plan) in &plans {
         let Some(received) = plan.received else { continue };
-        let steps = plan.steps.values().filter_map(|versions| settle(None, versions, &origins.lookup(), |_, _| {}));
+        let steps = plan.steps.values().filter_map(|versions| settle(None, versions, &origins.merge(), |_, _| {}));
         let steps = steps.map(Cow::into_owned).collect();
-        fresh.push(first_row(*key, steps, &origins.lookup(), plan.declared.cloned(), received, life, now)?);
+        let logs = plan.logs.values().map(|(log, _)| (*log).clone()).collect();
+        let declared = plan.declared.cloned();
+        fresh.push(first_row(*key, (steps, logs), origins.prices, &origins.lookup(), declared, received, life, now)?);
     }
     let created = tables.insert_runs(&fresh).await?;
     let others: Vec<RunKey> = plans.keys().filter(|key| !created.contains(key)).copied().collect();
@@ -131,7 +141,7 @@ async fn write_steps(
 ) -> sqlx::Result<BTreeSet<RunKey>> {
     let versions = || plans.values().flat_map(|plan| &plan.steps);
     let settled: Vec<Cow<'_, Step>> =
-        versions().filter_map(|(_, versions)| settle(None, versions, &origins.lookup(), |_, _| {})).collect();
+        versions().filter_map(|(_, versions)| settle(None, versions, &origins.merge(), |_, _| {})).collect();
     let rows: Vec<&Step> = settled.iter().map(Cow::as_ref).collect();
     let inserted = tables.insert_steps(&rows).await?;
 
@@ -152,7 +162,7 @@ async fn write_steps(
         if !was_stored && !inserted.contains(key) {
             return Err(vanished());
         }
-        let settled = settle(old, versions, &origins.lookup(), |batch, is_better| {
+        let settled = settle(old, versions, &origins.merge(), |batch, is_better| {
             let written = &mut written[batch];
             *(if is_better { &mut written.inserted } else { &mut written.duplicates }) += 1;
         });
@@ -166,6 +176,31 @@ async fn write_steps(
     let rows: Vec<&Step> = replaced.iter().map(Cow::as_ref).collect();
     tables.update_steps(&rows).await?;
     Ok(changed)
+}
+
+/// Inserts log records and counts them by batch: of the copies of one record the first is it, the others are none. The
+/// runs that have new ones.
+async fn write_logs<'a>(
+    tables: &mut impl Tables,
+    of_runs: impl Iterator<Item = &'a Logs<'a>>,
+    written: &mut [Written],
+) -> sqlx::Result<BTreeSet<RunKey>> {
+    let logs: Vec<_> = of_runs.flatten().collect();
+    let rows: Vec<&LogRow> = logs.iter().map(|(_, (log, _))| *log).collect();
+    let inserted = tables.insert_logs(&rows).await?;
+    let mut grown = BTreeSet::new();
+    for (key, (_, batches)) in logs {
+        let mut is_new = inserted.contains(key);
+        if is_new && key.run.run_id != LogRow::NO_RUN {
+            grown.insert(key.run);
+        }
+        for batch in batches {
+            let written = &mut written[*batch];
+            *(if is_new { &mut written.inserted } else { &mut written.duplicates }) += 1;
+            is_new = false;
+        }
+    }
+    Ok(grown)
 }
 
 /// Nothing but retention takes rows away under a writer; the next attempt finds a settled state.
@@ -182,6 +217,9 @@ fn grow(old: &Run, plan: &RunPlan<'_>) -> Run {
     for key in plan.steps.keys() {
         include_day(&mut run, key.day);
     }
+    for key in plan.logs.keys() {
+        include_day(&mut run, key.day);
+    }
     if let Some(declared) = plan.declared {
         run.declared = Some(declared.clone());
     }
@@ -191,7 +229,7 @@ fn grow(old: &Run, plan: &RunPlan<'_>) -> Run {
 /// Leaves the run to the sweeper. A run whose turn has come keeps it, or a steady stream would put it off for ever. One
 /// that counted as final does no more.
 fn defer(mut run: Run, now: DateTime<Utc>) -> Run {
-    let steps = u32::try_from(run.step_count).unwrap_or(u32::MAX);
+    let steps = u32::try_from(weight(&run)).unwrap_or(u32::MAX);
     let latest = (run.updated_at + DEFER_PER_STEP.saturating_mul(steps).min(DEFER_MAX)).max(now);
     let turn = storable::time(latest.min(now + QUIET));
     run.due_at = Some(run.due_at.filter(|due_at| *due_at <= now).unwrap_or(turn));
@@ -202,18 +240,20 @@ fn defer(mut run: Run, now: DateTime<Utc>) -> Run {
     run
 }
 
-/// The bodies of origins: those of the write itself, and others as they are needed.
+/// What versions of a step are merged with: the prices, and the bodies of origins, those of the write itself and others
+/// as they are needed.
 struct Origins<'a> {
+    prices: &'a Prices,
     of_batches: BTreeMap<(ProjectId, Uuid), &'a OriginRow>,
     bodies: HashMap<Uuid, Cow<'a, str>>,
 }
 
 impl<'a> Origins<'a> {
-    fn of(batches: &[&'a Batch]) -> Origins<'a> {
+    fn of(batches: &[&'a Batch], prices: &'a Prices) -> Origins<'a> {
         let rows = batches.iter().flat_map(|batch| batch.origins.iter().map(|origin| (batch.project, origin)));
         let of_batches: BTreeMap<_, _> = rows.map(|(project, origin)| ((project, origin.id), origin)).collect();
         let bodies = of_batches.values().map(|origin| (origin.id, Cow::Borrowed(origin.body.as_str()))).collect();
-        Origins { of_batches, bodies }
+        Origins { prices, of_batches, bodies }
     }
 
     fn rows(&self) -> Vec<(ProjectId, &'a OriginRow)> {
@@ -231,7 +271,11 @@ impl<'a> Origins<'a> {
         Ok(())
     }
 
-    /// An id is the hash of its body, so it says the same in every project.
+    /// Two versions of one step to one. An id is the hash of its body, so it says the same in every project.
+    fn merge(&self) -> impl Fn(Step, Step) -> Step + '_ {
+        |one, other| mapping::merge(one, other, self.prices, &self.lookup())
+    }
+
     fn lookup(&self) -> impl Fn(Uuid) -> Option<String> + '_ {
         |id| self.bodies.get(&id).map(|body| body.clone().into_owned())
     }

@@ -50,6 +50,7 @@ impl Reader {
             return Ok(Some(self.truncated(row, stored.steps, stored.origins, receipt, now)));
         }
         let mut assembled = assemble(row.key, stored.steps, row.declared, receipt, &self.life, now);
+        stored.logs.note(&mut assembled, &self.life);
         assembled.run.set_original(row.duplicate_of);
         assembled.run.set_revision(row.revision);
         Ok(Some(ShownRun { assembled, origins: stored.origins.into_iter().collect(), now }))

@@ -38,7 +38,7 @@ impl Database {
     }
 
     pub async fn store(&self, tuning: Tuning) -> Arc<dyn Store> {
-        let store = open(&self.url, tuning).await.unwrap();
+        let store = open(&self.url, tuning, Arc::default()).await.unwrap();
         store.migrate().await.unwrap();
         store
     }

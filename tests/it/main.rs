@@ -9,5 +9,6 @@ mod layering;
 mod life;
 mod native;
 mod otlp;
+mod prices;
 mod spans;
 mod store;

@@ -16,6 +16,7 @@ pub const LIFE: LifeCycle = LifeCycle {
     orphan_idle: Duration::from_secs(120),
     idle_limit: Duration::from_secs(900),
     max_duration: Duration::from_secs(86_400),
+    unmatched_logs: Duration::from_secs(3_600),
 };
 
 pub fn key() -> RunKey {

@@ -1,6 +1,6 @@
 //! What of a span has no column of its own, as JSON text: written at mapping, read by the query API.
 //!
-//! `{"attributes": {…}, "events": […], "links": […], "otel": {…}, "in_columns": {"input": KEY, "output": KEY}}`,
+//! `{"attributes": {…}, "events": […], "links": […], "logs": […], "otel": {…}, "in_columns": {"input": KEY, "output": KEY}}`,
 //! empty parts left out. A string attribute that is the step's input or output word for word is stored once, in the
 //! column, and `in_columns` names the attribute. Values that JSON in a database would change carry a tag (see [`crate::model::value::AnyValue`]); nothing is renamed, shortened or dropped.
 
@@ -11,6 +11,7 @@ use crate::model::span::{Origin, Span};
 use crate::model::step::{Source, Step};
 use crate::model::value::AnyValue;
 
+pub(crate) mod log;
 pub(crate) mod read;
 pub(crate) mod write;
 
@@ -20,8 +21,17 @@ pub(crate) const KINDS: [&str; 6] = ["unspecified", "internal", "server", "clien
 pub(crate) const STATUS_CODES: [&str; 3] = ["unset", "ok", "error"];
 
 /// The repairs that decoding may note, so that they read back.
-pub(crate) const REPAIRS: [&str; 7] =
-    ["duplicate_key", "invalid_utf8", "link_dropped", "parent_id_length", "self_parent", "string_index", "too_deep"];
+pub(crate) const REPAIRS: [&str; 9] = [
+    "duplicate_key",
+    "invalid_utf8",
+    "link_dropped",
+    "parent_id_length",
+    "self_parent",
+    "span_id_length",
+    "string_index",
+    "too_deep",
+    "trace_id_length",
+];
 
 /// The step's `metadata` as the API shows it: every attribute, event, link, resource and scope value, and the facts.
 /// `origin_body` is the stored body of `step.origin`. A native step has the metadata that its sender gave it.

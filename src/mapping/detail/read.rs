@@ -4,7 +4,7 @@ use base64::{Engine, prelude::BASE64_STANDARD};
 use serde_json::{Map, Value};
 
 use crate::mapping::detail::write::Version;
-use crate::mapping::detail::{KINDS, REPAIRS, STATUS_CODES};
+use crate::mapping::detail::{KINDS, REPAIRS, STATUS_CODES, log};
 use crate::model::id::hex;
 use crate::model::span::{Attributes, Event, Link, Span, Status};
 use crate::model::step::{Source, Step};
@@ -64,6 +64,7 @@ pub(crate) fn insert(attributes: &mut Attributes, key: &str, value: AnyValue) {
 fn with_otel(mut span: Span, mut detail: Map<String, Value>, mut otel: Map<String, Value>) -> Span {
     span.events = list(detail.remove("events")).into_iter().filter_map(|it| Some(event(object(it)?))).collect();
     span.links = list(detail.remove("links")).into_iter().filter_map(|it| link(object(it)?)).collect();
+    span.logs = list(detail.remove("logs")).into_iter().filter_map(|it| Some(log::read(object(it)?))).collect();
     if let Some(name) = otel.remove("name").and_then(text_of) {
         span.name = name;
     }
@@ -137,7 +138,7 @@ pub(crate) fn attributes_of(stored: Option<Value>) -> Attributes {
     }
 }
 
-fn pair(pair: Value) -> Option<(String, AnyValue)> {
+pub(super) fn pair(pair: Value) -> Option<(String, AnyValue)> {
     let mut items = list(Some(pair)).into_iter();
     Some((text_of(items.next()?)?, AnyValue::from_json(items.next()?)))
 }
@@ -172,14 +173,14 @@ fn object(value: Value) -> Option<Map<String, Value>> {
     }
 }
 
-fn list(value: Option<Value>) -> Vec<Value> {
+pub(super) fn list(value: Option<Value>) -> Vec<Value> {
     match value {
         Some(Value::Array(items)) => items,
         _ => Vec::new(),
     }
 }
 
-fn decimal(value: Option<&Value>) -> Option<u64> {
+pub(super) fn decimal(value: Option<&Value>) -> Option<u64> {
     value?.as_str()?.parse().ok()
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde::ser::{SerializeMap, SerializeSeq, Serializer};
 use uuid::Uuid;
 
+use crate::mapping::detail::log::LogJson;
 use crate::mapping::detail::{KINDS, STATUS_CODES};
 use crate::model::id::hex;
 use crate::model::span::{Event, Link, Span, Status};
@@ -51,6 +52,9 @@ impl Serialize for Detail<'_> {
         }
         if !span.links.is_empty() {
             map.serialize_entry("links", &Each(&span.links, LinkJson))?;
+        }
+        if !span.logs.is_empty() {
+            map.serialize_entry("logs", &Each(&span.logs, LogJson))?;
         }
         let otel = Otel(self);
         if !otel.is_empty() {
@@ -241,7 +245,7 @@ impl Serialize for Dropped<'_> {
 /// A list whose items are written by a function.
 struct Each<'a, T, W>(&'a [T], W);
 
-trait Write<T> {
+pub(super) trait Write<T> {
     fn write<S: Serializer>(&self, item: &T, out: S) -> Result<S::Ok, S::Error>;
 }
 

@@ -189,13 +189,13 @@ fn operation_details_are_joined_from_several_events() {
     let mut sent = span("chat m", &[("gen_ai.operation.name", "chat")]);
     let name = "gen_ai.client.inference.operation.details";
     sent.events = vec![
-        event(name, &[("gen_ai.input.messages", r#"[{"role":"user"}]"#)]),
-        event(name, &[("gen_ai.output.messages", r#"[{"role":"assistant"}]"#)]),
+        event(name, &[("gen_ai.input.messages", r#"[{"role":"user","content":"Hi"}]"#)]),
+        event(name, &[("gen_ai.output.messages", r#"[{"role":"assistant","content":"Hello"}]"#)]),
         event(name, &[("gen_ai.input.messages", "later")]),
     ];
     let step = map(sent);
-    assert_eq!(step.input.as_deref(), Some(r#"[{"role":"user"}]"#));
-    assert_eq!(step.output.as_deref(), Some(r#"[{"role":"assistant"}]"#));
+    assert_eq!(step.input.as_deref(), Some(r#"[{"role":"user","content":"Hi"}]"#));
+    assert_eq!(step.output.as_deref(), Some(r#"[{"role":"assistant","content":"Hello"}]"#));
 }
 
 #[test]
@@ -411,8 +411,9 @@ fn the_producer_is_stored_once_and_shown_with_the_step() {
         scope_name: "lib".into(),
         ..Origin::default()
     };
-    let group = SpanGroup { origin, spans: vec![span("a", &[]), span("b", &[])] };
-    let (steps, origins) = map_traces(ProjectId(1), vec![group.clone(), group, SpanGroup::default()], received_at());
+    let group = SpanGroup { origin, items: vec![span("a", &[]), span("b", &[])] };
+    let (steps, origins) =
+        map_traces(ProjectId(1), vec![group.clone(), group, SpanGroup::default()], received_at(), &Prices::none());
     assert_eq!((steps.len(), origins.len()), (4, 1));
     let facts = &steps[0].facts;
     assert_eq!((facts.service.as_deref(), facts.instance.as_deref()), (Some("shop"), Some("i-1")));

@@ -81,6 +81,15 @@ pub(super) fn hex(cursor: &mut Cursor<'_>, field: &'static str) -> Result<Vec<u8
     bytes.filter(|_| rest.is_empty()).ok_or(fault)
 }
 
+/// An id that may be wrong without costing its item: text that is not hexadecimal counts as an id of one byte, which
+/// is no length an id may have.
+pub(super) fn hex_or_none(cursor: &mut Cursor<'_>, field: &'static str) -> Result<Vec<u8>, Fault> {
+    match cursor.peek() {
+        b'"' => Ok(hex(cursor, field).unwrap_or_else(|_| vec![0])),
+        _ => hex(cursor, field),
+    }
+}
+
 /// The text of a number, quoted or not; `null` is 0.
 fn number_text<'a>(cursor: &mut Cursor<'a>) -> Option<&'a [u8]> {
     match cursor.peek() {

@@ -3,8 +3,9 @@
 use crate::model::span::{Event, Link, Span, Status};
 use crate::otlp::fault::Fault;
 use crate::otlp::intake::Ledger;
+use crate::otlp::json::Readable;
 use crate::otlp::json::cursor::Cursor;
-use crate::otlp::json::scalar::{enumeration, hex, int};
+use crate::otlp::json::scalar::{enumeration, hex, hex_or_none, int};
 use crate::otlp::json::value::attributes;
 use crate::otlp::rules::{id, link_ids, parent_id, settle, settle_dropping};
 
@@ -19,7 +20,13 @@ const KINDS: [&str; 6] = [
 
 const STATUS_CODES: [&str; 3] = ["STATUS_CODE_UNSET", "STATUS_CODE_OK", "STATUS_CODE_ERROR"];
 
-pub(super) fn decode(mut cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Span, Fault> {
+impl Readable for Span {
+    fn read(cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Span, Fault> {
+        decode(cursor, ledger)
+    }
+}
+
+fn decode(mut cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Span, Fault> {
     if cursor.peek() != b'{' {
         return Err(Fault::JsonType { field: "a span", expected: "an object" });
     }
@@ -63,15 +70,6 @@ pub(super) fn decode(mut cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Span
     span.duplicate_attributes = settle(&mut span.attributes);
     span.repairs = ledger.take_repairs();
     Ok(span)
-}
-
-/// An id that may be wrong without costing the span: text that is not hexadecimal counts as an id of one byte, which
-/// is no length an id may have.
-fn hex_or_none(cursor: &mut Cursor<'_>, field: &'static str) -> Result<Vec<u8>, Fault> {
-    match cursor.peek() {
-        b'"' => Ok(hex(cursor, field).unwrap_or_else(|_| vec![0])),
-        _ => hex(cursor, field),
-    }
 }
 
 fn event(cursor: &mut Cursor<'_>, ledger: &mut Ledger) -> Result<Event, Fault> {

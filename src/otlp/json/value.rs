@@ -36,7 +36,7 @@ pub(super) fn producer(
     Ok(producer)
 }
 
-/// Adds the attributes of a span, event, link, resource or scope.
+/// Adds the attributes of a span, record, event, link, resource or scope.
 pub(super) fn attributes(list: &mut Attributes, cursor: &mut Cursor<'_>, ledger: &mut Ledger) -> Result<(), Fault> {
     cursor.array("attributes", |pair| {
         ledger.spend_items::<(String, AnyValue)>(1)?;
@@ -63,7 +63,7 @@ fn key_value(cursor: &mut Cursor<'_>, depth: usize, ledger: &mut Ledger) -> Resu
 }
 
 /// `{}`, `null` and a member that is `null` are the AnyValue without a value.
-fn any_value(cursor: &mut Cursor<'_>, depth: usize, ledger: &mut Ledger) -> Result<AnyValue, Fault> {
+pub(super) fn any_value(cursor: &mut Cursor<'_>, depth: usize, ledger: &mut Ledger) -> Result<AnyValue, Fault> {
     let mut result = AnyValue::Null;
     cursor.object("attribute value", |name, member| {
         if member.take_null() {

@@ -4,13 +4,20 @@ use crate::model::span::{Event, Link, Span, Status};
 use crate::model::value::AnyValue;
 use crate::otlp::fault::Fault;
 use crate::otlp::intake::Ledger;
+use crate::otlp::protobuf::Readable;
 use crate::otlp::protobuf::value::{key_value, reserve};
 use crate::otlp::rules::{id, link_ids, parent_id, settle, settle_dropping, text};
 use crate::otlp::wire::{Field, Reader};
 
+impl Readable for Span {
+    fn read(message: &[u8], ledger: &mut Ledger) -> Result<Span, Fault> {
+        decode(message, ledger)
+    }
+}
+
 /// Two passes: the first only counts and finds the ids, so that a span that must be rejected allocates nothing and
 /// every list of a good one is allocated once.
-pub(super) fn decode(message: &[u8], ledger: &mut Ledger) -> Result<Span, Fault> {
+fn decode(message: &[u8], ledger: &mut Ledger) -> Result<Span, Fault> {
     let outline = Outline::of(message)?;
     let span_id = id("spanId", outline.span_id)?;
     let mut span = Span { trace_id: id("traceId", outline.trace_id)?, span_id, ..Span::default() };

@@ -91,7 +91,8 @@ pub(super) fn key_value(message: &[u8], depth: usize, ledger: &mut Ledger) -> Re
     Ok((text(key, ledger), value))
 }
 
-fn any_value(message: &[u8], depth: usize, ledger: &mut Ledger) -> Result<AnyValue, Fault> {
+/// `depth` is the number of arrays and lists around the value.
+pub(super) fn any_value(message: &[u8], depth: usize, ledger: &mut Ledger) -> Result<AnyValue, Fault> {
     let mut value = AnyValue::Null;
     for field in Reader::new(message) {
         let field = field?;

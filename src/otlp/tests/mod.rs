@@ -23,7 +23,7 @@ fn from_json(text: &str) -> TraceRequest {
 }
 
 fn spans(request: &TraceRequest) -> Vec<&Span> {
-    request.groups.iter().flat_map(|group| &group.spans).collect()
+    request.groups.iter().flat_map(|group| &group.items).collect()
 }
 
 fn total(request: &TraceRequest) -> u64 {

@@ -15,15 +15,17 @@ use crate::assembly::Twin;
 use crate::mapping;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
+use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::Step;
 use crate::store::columns::{
-    RunRow, StepRow, TwinRow, decoded, run_changes, run_columns, step_changes, step_columns, twin_columns,
+    LogColumns, RunRow, StepRow, TwinRow, decoded, log_columns, run_changes, run_columns, step_changes, step_columns,
+    twin_columns,
 };
 use crate::store::queries;
 use crate::store::storable;
 use crate::store::tables::{
-    AskedCall, AskedMoment, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
+    AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
 };
 
 const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) \
@@ -112,6 +114,33 @@ const STEPS_OF_RUNS: &str = concat!(
     " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
      AND steps.day BETWEEN asked.first_day AND asked.last_day AND steps.day BETWEEN $5 AND $6 OFFSET 0) AS found"
 );
+
+const INSERT_LOGS: &str = concat!(
+    "INSERT INTO logs (",
+    log_columns!(),
+    ") SELECT project_id, run_id, day, span_id, log_id, time_ns, origin_id, body::jsonb, received_at \
+     FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::text[], $5::uuid[], $6::bigint[], $7::uuid[], $8::text[], \
+     $9::timestamptz[]) AS row (",
+    log_columns!(),
+    ") ON CONFLICT DO NOTHING RETURNING project_id, run_id, day, span_id, log_id"
+);
+
+const LOGS_OF_RUNS: &str = concat!(
+    "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
+     AS asked (project_id, run_id, first_day, last_day) CROSS JOIN LATERAL (SELECT ",
+    log_columns!(),
+    " FROM logs WHERE logs.project_id = asked.project_id AND logs.run_id = asked.run_id \
+     AND logs.day BETWEEN asked.first_day AND asked.last_day AND logs.day BETWEEN $5 AND $6 \
+     ORDER BY day, span_id, log_id LIMIT $7) AS found"
+);
+
+const DELETE_LOGS: &str = "DELETE FROM logs USING UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
+     AS asked (project_id, run_id, first_day, last_day) WHERE logs.project_id = asked.project_id \
+     AND logs.run_id = asked.run_id AND logs.day BETWEEN asked.first_day AND asked.last_day \
+     AND logs.day BETWEEN $5 AND $6";
+
+const DELETE_RUNS: &str =
+    "DELETE FROM runs WHERE (project_id, run_id) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[]))";
 
 const OLD_STEPS: &str = concat!(
     "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
@@ -288,6 +317,72 @@ impl Tables for PgConnection {
             .fetch_all(self)
             .await?;
         decoded(rows)
+    }
+
+    async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>> {
+        if logs.is_empty() {
+            return Ok(HashSet::new());
+        }
+        let rows = sqlx::query(INSERT_LOGS)
+            .bind(column(logs, |log| log.run.project.0))
+            .bind(column(logs, |log| log.run.run_id))
+            .bind(column(logs, |log| log.day))
+            .bind(column(logs, |log| log.span_id.as_str()))
+            .bind(column(logs, |log| log.id))
+            .bind(column(logs, |log| log.time_ns.cast_signed()))
+            .bind(column(logs, |log| log.origin))
+            .bind(column(logs, |log| storable::json(&log.body)))
+            .bind(column(logs, |log| log.received_at))
+            .fetch_all(self)
+            .await?;
+        rows.iter()
+            .map(|row| {
+                Ok(LogKey { run: run_key(row)?, day: row.try_get(2)?, span_id: row.try_get(3)?, id: row.try_get(4)? })
+            })
+            .collect()
+    }
+
+    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<LogRow>> {
+        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<LogColumns> = sqlx::query_as(LOGS_OF_RUNS)
+            .bind(column(runs, |run| run.key.project.0))
+            .bind(column(runs, |run| run.key.run_id))
+            .bind(column(runs, |run| run.first_day))
+            .bind(column(runs, |run| run.last_day))
+            .bind(first_day)
+            .bind(last_day)
+            .bind(LOGS_MAX)
+            .fetch_all(self)
+            .await?;
+        decoded(rows)
+    }
+
+    async fn delete_runs_of_logs(&mut self, runs: &[RunDays]) -> sqlx::Result<()> {
+        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+            return Ok(());
+        };
+        sqlx::query(DELETE_LOGS)
+            .bind(column(runs, |run| run.key.project.0))
+            .bind(column(runs, |run| run.key.run_id))
+            .bind(column(runs, |run| run.first_day))
+            .bind(column(runs, |run| run.last_day))
+            .bind(first_day)
+            .bind(last_day)
+            .execute(&mut *self)
+            .await?;
+        sqlx::query(DELETE_RUNS)
+            .bind(column(runs, |run| run.key.project.0))
+            .bind(column(runs, |run| run.key.run_id))
+            .execute(self)
+            .await?;
+        Ok(())
+    }
+
+    async fn delete_loose_logs(&mut self, before: DateTime<Utc>, limit: i64) -> sqlx::Result<()> {
+        sqlx::query(queries::DELETE_LOOSE_LOGS).bind(LogRow::NO_RUN).bind(before).bind(limit).execute(self).await?;
+        Ok(())
     }
 
     async fn twins(&mut self, calls: &[AskedCall]) -> sqlx::Result<Vec<(RunKey, Twin)>> {

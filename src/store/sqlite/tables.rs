@@ -13,15 +13,17 @@ use crate::assembly::Twin;
 use crate::mapping;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
+use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::{Step, Usage};
 use crate::store::columns::{
-    RunRow, StepRow, TwinRow, decoded, run_changes, run_columns, step_changes, step_columns, twin_columns,
+    LogColumns, RunRow, StepRow, TwinRow, decoded, log_columns, run_changes, run_columns, step_changes, step_columns,
+    twin_columns,
 };
 use crate::store::queries;
 use crate::store::storable;
 use crate::store::tables::{
-    AskedCall, AskedMoment, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
+    AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
 };
 
 /// Rows of one statement, from the largest portion that fits. 64 rows of 40 columns stay far below SQLite's bound of
@@ -31,6 +33,7 @@ const PORTIONS: [usize; 3] = [64, 8, 1];
 const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) ";
 const INSERT_RUNS: &str = concat!("INSERT INTO runs (", run_columns!(), ") ");
 const INSERT_STEPS: &str = concat!("INSERT INTO steps (", step_columns!(), ", mapping) ");
+const INSERT_LOGS: &str = concat!("INSERT INTO logs (", log_columns!(), ") ");
 const UPDATE_RUN: &str = concat!(" ON CONFLICT (project_id, run_id) DO UPDATE SET ", run_changes!());
 const UPDATE_STEP: &str = concat!(" ON CONFLICT (project_id, run_id, step_id, day) DO UPDATE SET ", step_changes!());
 
@@ -219,6 +222,63 @@ impl Tables for SqliteConnection {
             steps.extend(query.push(")").build_query_as::<StepRow>().fetch_all(&mut *self).await?);
         }
         decoded(steps)
+    }
+
+    async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>> {
+        let mut inserted = HashSet::with_capacity(logs.len());
+        for portion in portions(logs) {
+            let mut query = QueryBuilder::<Sqlite>::new(INSERT_LOGS);
+            query.push_values(portion, |mut row, log| {
+                row.push_bind(log.run.project.0)
+                    .push_bind(log.run.run_id)
+                    .push_bind(log.day)
+                    .push_bind(&*log.span_id)
+                    .push_bind(log.id)
+                    .push_bind(log.time_ns.cast_signed())
+                    .push_bind(log.origin)
+                    .push_bind(storable::json(&log.body).into_owned())
+                    .push_bind(storable::time(log.received_at));
+            });
+            query.push(" ON CONFLICT DO NOTHING RETURNING project_id, run_id, day, span_id, log_id");
+            for row in query.build().fetch_all(&mut *self).await? {
+                let (day, span_id, id) = (row.try_get(2)?, row.try_get(3)?, row.try_get(4)?);
+                inserted.insert(LogKey { run: run_key(&row)?, day, span_id, id });
+            }
+        }
+        Ok(inserted)
+    }
+
+    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<LogRow>> {
+        let mut logs = Vec::new();
+        for run in runs {
+            let rows: Vec<LogColumns> = sqlx::query_as(queries::LOGS)
+                .bind(run.key.project.0)
+                .bind(run.key.run_id)
+                .bind(run.first_day)
+                .bind(run.last_day)
+                .bind(LOGS_MAX)
+                .fetch_all(&mut *self)
+                .await?;
+            logs.extend(decoded::<_, LogRow>(rows)?);
+        }
+        Ok(logs)
+    }
+
+    async fn delete_runs_of_logs(&mut self, runs: &[RunDays]) -> sqlx::Result<()> {
+        for run in runs {
+            for statement in [
+                "DELETE FROM logs WHERE project_id = $1 AND run_id = $2",
+                "DELETE FROM runs WHERE project_id = $1 AND run_id = $2",
+            ] {
+                sqlx::query(statement).bind(run.key.project.0).bind(run.key.run_id).execute(&mut *self).await?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn delete_loose_logs(&mut self, before: DateTime<Utc>, limit: i64) -> sqlx::Result<()> {
+        sqlx::query(queries::DELETE_LOOSE_LOGS).bind(LogRow::NO_RUN).bind(before).bind(limit).execute(self).await?;
+        Ok(())
     }
 
     async fn twins(&mut self, calls: &[AskedCall]) -> sqlx::Result<Vec<(RunKey, Twin)>> {

@@ -13,6 +13,7 @@ use vectoros::model::span::{Origin, Span};
 use vectoros::model::step::{Facts, Source, Status, Step, StepType, Usage};
 use vectoros::model::value::AnyValue;
 use vectoros::otlp::SpanGroup;
+use vectoros::prices::Prices;
 use vectoros::store::{Store, StoredRun, Tuning};
 
 /// Small, so that a few dozen steps make a large run.
@@ -23,6 +24,7 @@ pub const LIFE: LifeCycle = LifeCycle {
     orphan_idle: Duration::from_secs(120),
     idle_limit: Duration::from_secs(900),
     max_duration: Duration::from_secs(86_400),
+    unmatched_logs: Duration::from_secs(3_600),
 };
 
 /// Seconds after a fixed noon.
@@ -79,17 +81,17 @@ fn sample(trace: u128, number: u64) -> Span {
 }
 
 fn groups(spans: Vec<Span>) -> Vec<SpanGroup> {
-    vec![SpanGroup { origin: Origin::default(), spans }]
+    vec![SpanGroup { origin: Origin::default(), items: spans }]
 }
 
 fn mapped(project: ProjectId, span: Span) -> Step {
-    map_traces(project, groups(vec![span]), at(100)).0.remove(0)
+    map_traces(project, groups(vec![span]), at(100), &Prices::none()).0.remove(0)
 }
 
 /// Brings the origin that all sample spans share.
 pub fn batch(project: ProjectId, steps: Vec<Step>) -> Batch {
-    let (_, origins) = map_traces(project, groups(vec![sample(1, 1)]), at(100));
-    Batch { project, received_at: at(100), origins, steps, native: None }
+    let (_, origins) = map_traces(project, groups(vec![sample(1, 1)]), at(100), &Prices::none());
+    Batch { project, received_at: at(100), origins, steps, logs: vec![], native: None }
 }
 
 pub fn with_origin(mut batch: Batch, body: &str) -> Batch {
