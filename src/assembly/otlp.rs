@@ -104,6 +104,7 @@ pub(super) fn assemble(
         first_day,
         last_day,
         due_at: life.due_at.or(look_at),
+        revision: 0,
         created_at: receipt.created_at,
         updated_at: receipt.updated_at,
         received_at: receipt.received_at,
