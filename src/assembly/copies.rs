@@ -383,7 +383,14 @@ fn is_same_call(one: &Step, other: &Step) -> bool {
         && (within(own, others) || within(others, own))
         && (one.usage.input, one.usage.output) == (other.usage.input, other.usage.output)
         && may_be_one_call(one, other)
-        && is_same_answer(one.output.as_deref(), other.output.as_deref())
+        && (is_same_answer(one.output.as_deref(), other.output.as_deref()) || is_same_question(one, other))
+}
+
+/// One of them did not record the answer, such as a request for tools.
+fn is_same_question(one: &Step, other: &Step) -> bool {
+    let asked = |step: &Step| step.input.as_deref().and_then(messages::input_text);
+    let is_silent = |step: &Step| step.output.as_deref().and_then(messages::output_text).is_none();
+    (is_silent(one) || is_silent(other)) && asked(one).is_some() && asked(one) == asked(other)
 }
 
 fn is_same_answer(one: Option<&str>, other: Option<&str>) -> bool {

@@ -234,6 +234,13 @@ fn message<'a>(item: &indexed::Family<'a>) -> Message<'a> {
     if let Some(id) = text(fields.get("tool_call_id")) {
         parts = vec![Part::ToolCallResponse { id: Some(id), response: response_of(parts) }];
     }
+    // Some instrumentations drop the id of the call that a tool answers: then the order tells.
+    if fields.get("tool_call_id").is_none() && text(fields.get("role")).as_deref() == Some("tool") {
+        let is_answer = parts.iter().any(|part| matches!(part, Part::ToolCallResponse { .. }));
+        if !is_answer && !parts.is_empty() {
+            parts = vec![Part::ToolCallResponse { id: None, response: response_of(parts) }];
+        }
+    }
     parts.extend(item.under(".function.").items().iter().filter_map(|item| function_result(item.own()?)));
     let role = text(fields.get("role")).unwrap_or_else(|| default_role(&parts).into());
     let finish_reason = text(fields.get("finish_reason"));

@@ -144,7 +144,7 @@ fn of_messages(messages: &[Message], side: Side) -> Option<View> {
 fn last_turn(messages: &[Message]) -> Option<View> {
     let after = messages.iter().rposition(|m| m.role == "user" && m.text().is_some()).map_or(0, |i| i + 1);
     let turn = &messages[after..];
-    let assistant = || turn.iter().rev().filter(|m| !matches!(m.role.as_str(), "tool" | "system" | "user" | "unknown"));
+    let assistant = || turn.iter().rev().filter(|m| !matches!(m.role.as_str(), "tool" | "system" | "user"));
     if let Some(text) = assistant().find_map(Message::text) {
         return Some(View::Said(text));
     }

@@ -201,6 +201,7 @@ fn a_sum_that_an_agent_reported_stays_in_sight() {
     );
 }
 
+#[test]
 fn a_call_takes_its_model_from_the_step_that_made_it() {
     let mut node = call("node", None, 0, 20).says("q", "a");
     node.model = None;
