@@ -66,18 +66,20 @@ impl Reader {
     fn read_input(&mut self, place: usize, input: &[Message]) {
         let this_run = if place == 0 { last_user_text(input) } else { 0 };
         let mut seen: HashMap<String, usize> = HashMap::new();
-        // Calls of this history without an id and, so far, without a result: name, and request if it is of this run.
+        // Calls of this history that have no result so far: name, and request if it is of this run. A result without an
+        // id, or with an id that no call has, is of the first of its name.
         let mut pending: VecDeque<(&str, Option<usize>)> = VecDeque::new();
         for (position, message) in input.iter().enumerate() {
             let is_old = position < this_run;
             for part in &message.parts {
                 match part {
                     Part::ToolCall { id: Some(id), name, arguments } => {
+                        let is_new = !is_old && !self.old_ids.contains(id);
                         if is_old {
                             self.old_ids.insert(id.clone());
-                        } else if !self.old_ids.contains(id) {
-                            self.see(place, id, name, arguments);
                         }
+                        let request = is_new.then(|| self.see(place, id, name, arguments));
+                        pending.push_back((name, request));
                     }
                     Part::ToolCall { id: None, name, arguments } => {
                         let key = unnamed_key(name, arguments);
@@ -118,10 +120,14 @@ impl Reader {
     fn read_output(&mut self, place: usize, output: &[Message]) {
         // Calls of this output without an id and, so far, without a result.
         let mut pending: VecDeque<(&str, Option<usize>)> = VecDeque::new();
+        let speaks = output.iter().any(|message| message.text().is_some());
         for part in output.iter().flat_map(|message| &message.parts) {
             match part {
                 Part::ToolCall { id, name, arguments } => {
-                    let is_repeated = id.as_deref().is_some_and(|id| self.is_repeated(place, id, name, arguments));
+                    let is_repeated = match id {
+                        Some(id) => self.is_repeated(place, id, name, arguments),
+                        None => speaks && self.is_told_at(place, name, arguments),
+                    };
                     if !is_repeated {
                         let request = self.add(place, id.as_deref(), name, arguments);
                         if id.is_none() {
@@ -145,7 +151,7 @@ impl Reader {
     }
 
     /// A call of a history by its id: known, known under another id, or of an output that was not captured.
-    fn see(&mut self, place: usize, id: &str, name: &str, arguments: &Value) {
+    fn see(&mut self, place: usize, id: &str, name: &str, arguments: &Value) -> usize {
         let request = self.latest(id).or_else(|| {
             let unseen = self.take_unseen(&unnamed_key(name, arguments))?;
             self.by_id.entry(id.to_owned()).or_default().push(unseen);
@@ -153,6 +159,7 @@ impl Reader {
         });
         let request = request.unwrap_or_else(|| self.add(place.saturating_sub(1), Some(id), name, arguments));
         self.is_seen[request] = true;
+        request
     }
 
     fn latest(&self, id: &str) -> Option<usize> {
@@ -180,19 +187,27 @@ impl Reader {
             && messages::same_arguments(&known.arguments, arguments)
     }
 
+    /// A call without an id that the model was just told the answer of: beside a text it is a leftover of the turn before,
+    /// where an instrumentation writes all turns of an agent on one span.
+    fn is_told_at(&self, place: usize, name: &str, arguments: &Value) -> bool {
+        let alike = self.unnamed.get(&unnamed_key(name, arguments)).and_then(|alike| alike.last());
+        let answer = alike.and_then(|last| self.requests[*last].answer.as_ref());
+        answer.is_some_and(|answer| answer.told == Some(place))
+    }
+
     fn answered(
         &self,
         id: Option<&str>,
         name: Option<&str>,
         pending: &mut VecDeque<(&str, Option<usize>)>,
     ) -> Option<usize> {
-        if let Some(id) = id {
-            if self.old_ids.contains(id) {
-                return None;
+        let known = id.and_then(|id| if self.old_ids.contains(id) { Some(None) } else { self.latest(id).map(Some) });
+        if let Some(request) = known {
+            let waits = pending.iter().take(PENDING_MAX).position(|(_, waiting)| *waiting == request);
+            if let Some(position) = waits {
+                pending.remove(position);
             }
-            if let Some(known) = self.by_id.get(id) {
-                return known.last().copied();
-            }
+            return request;
         }
         let same_name = pending.iter().take(PENDING_MAX).position(|(pending, _)| Some(*pending) == name);
         pending.remove(same_name.unwrap_or(0)).and_then(|(_, request)| request)

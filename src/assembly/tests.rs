@@ -9,6 +9,7 @@ mod example_4;
 mod example_5;
 mod example_9;
 mod example_3;
+mod graphs;
 mod laws;
 mod life;
 mod spans;

@@ -225,7 +225,7 @@ const INPUT_KEYS: [&str; 19] = [
     "value",
 ];
 
-const OUTPUT_KEYS: [&str; 18] = [
+const OUTPUT_KEYS: [&str; 19] = [
     "message",
     "messages",
     "output",
@@ -244,6 +244,8 @@ const OUTPUT_KEYS: [&str; 18] = [
     "blocks",
     "value",
     "combined_chunk_content",
+    // CrewAI, beside the same in other forms.
+    "raw",
 ];
 
 fn of_object(object: &Map<String, Value>, level: usize, side: Side) -> Option<View> {
