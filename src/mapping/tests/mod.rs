@@ -3,6 +3,7 @@
 mod ai_sdk;
 mod dialects;
 mod laws;
+mod logs;
 mod outcomes;
 mod pending;
 

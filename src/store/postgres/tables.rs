@@ -21,7 +21,7 @@ use crate::store::columns::{
     LogColumns, RunRow, StepRow, TwinRow, decoded, log_columns, run_changes, run_columns, step_changes, step_columns,
     twin_columns,
 };
-use crate::store::queries::DELETE_LOOSE_LOGS;
+use crate::store::queries::delete_loose_logs;
 use crate::store::storable;
 use crate::store::tables::{
     AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, RunDays, StepKey, TWINS_MAX, Tables,
@@ -140,6 +140,8 @@ const DELETE_LOGS: &str = "DELETE FROM logs USING UNNEST($1::bigint[], $2::uuid[
 
 const DELETE_RUNS: &str =
     "DELETE FROM runs WHERE (project_id, run_id) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[]))";
+
+const DELETE_LOOSE_LOGS: &str = delete_loose_logs!("'00000000-0000-0000-0000-000000000000'");
 
 /// A call that overlaps another starts on the same day or on one beside it.
 const TWINS: &str = concat!(
@@ -340,7 +342,7 @@ impl Tables for PgConnection {
     }
 
     async fn delete_loose_logs(&mut self, before: DateTime<Utc>, limit: i64) -> sqlx::Result<()> {
-        sqlx::query(DELETE_LOOSE_LOGS).bind(LogRow::NO_RUN).bind(before).bind(limit).execute(self).await?;
+        sqlx::query(DELETE_LOOSE_LOGS).bind(before).bind(limit).execute(self).await?;
         Ok(())
     }
 
