@@ -51,6 +51,7 @@ mod generic;
 mod status;
 mod content_hash;
 mod log_events;
+mod log_runs;
 mod logs;
 mod origin;
 mod step;

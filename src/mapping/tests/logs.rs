@@ -335,3 +335,46 @@ fn a_refused_request_fails_the_interaction() {
     let run = run_of(spans, vec![]).run;
     assert_eq!((run.status, run.error.as_deref()), (Status::Error, Some("Rate limit reached")));
 }
+
+#[test]
+fn a_coding_agent_without_traces_has_runs_too() {
+    let free = |ms: u64, name: &str, pairs: &[(&str, &str)]| {
+        let known = [("session.id", "s1"), ("prompt.id", "p1")];
+        LogRecord { trace_id: None, span_id: None, ..claude_record(ms, name, &[&known[..], pairs].concat()) }
+    };
+    let request = [
+        ("model", "claude-sonnet-4-5"),
+        ("input_tokens", "176"),
+        ("cache_read_tokens", "1024"),
+        ("output_tokens", "300"),
+        ("cost_usd", "0.005"),
+        ("duration_ms", "40"),
+    ];
+    let tool =
+        [("tool_name", "Bash"), ("success", "false"), ("error", "exit 1"), ("tool_input", r#"{"command":"ls"}"#)];
+    let records = vec![
+        free(0, "user_prompt", &[("prompt", "Fix it")]),
+        free(50, "api_request", &request),
+        free(60, "tool_result", &tool),
+        free(70, "plugin_loaded", &[]),
+        free(80, "assistant_response", &[("response", "Done.")]),
+    ];
+    let (rows, origins) = rows(CLAUDE, records);
+    let run_id = rows[0].run.run_id;
+    assert!(rows[0].has_run() && rows[..3].iter().all(|row| row.run.run_id == run_id));
+    assert!(!rows[3].has_run(), "a record of another kind is of no run");
+    let body_of = |id| origins.iter().find(|row| row.id == id).map(|row| row.body.clone());
+    let of_run: Vec<LogRow> = rows.into_iter().filter(LogRow::has_run).collect();
+    let mut reversed = of_run.clone();
+    reversed.reverse();
+    let (steps, loose) = with_logs(vec![], of_run, &body_of);
+    assert_eq!(with_logs(vec![], reversed, &body_of).0, steps, "in any order");
+    assert!(loose.is_empty());
+    let [agent, call, tool] = &steps[..] else { panic!("{steps:#?}") };
+    assert_eq!((agent.kind.clone(), agent.facts.session_id.as_deref()), (StepType::Agent, Some("s1")));
+    assert!(agent.output.as_deref().is_some_and(|output| output.contains("Done.")));
+    assert_eq!((call.kind.clone(), call.parent_id.as_deref()), (StepType::ModelCall, Some(agent.id.as_str())));
+    assert_eq!((call.usage.input, call.usage.total, call.cost), (Some(1200), Some(1500), Some(0.005)));
+    assert_eq!((tool.kind.clone(), tool.name.as_str(), tool.status), (StepType::ToolCall, "Bash", Status::Error));
+    assert_eq!(tool.input.as_deref(), Some(r#"{"command":"ls"}"#));
+}
