@@ -1,5 +1,6 @@
 //! The wiring: bind, start, wait for the database, serve, and stop in the direction of flow.
 
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,9 +15,10 @@ use tokio::task::JoinHandle;
 use crate::api::{self, Api};
 use crate::assembly::LifeCycle;
 use crate::auth::Authenticator;
-use crate::config::{self, Config};
+use crate::config::{self, Config, ConfigError};
 use crate::otlp::DecodeLimits;
 use crate::pipeline::Pipeline;
+use crate::prices::Prices;
 use crate::queue::{Budget, Queue};
 use crate::quota::Quotas;
 use crate::receiver::{self, listen, otlp_http};
@@ -32,6 +34,7 @@ const DATABASE_RETRY: Duration = Duration::from_millis(500);
 /// A collector with its sockets open. A connection made now waits in the socket until [`App::run`] serves it.
 pub struct App {
     config: Config,
+    prices: Arc<Prices>,
     store: Arc<dyn Store>,
     http: TcpListener,
     grpc: TcpListener,
@@ -47,13 +50,14 @@ pub struct Addresses {
 impl App {
     /// Opens both ports; port 0 takes a free one.
     pub async fn bind(config: Config) -> anyhow::Result<App> {
-        let store = open_store(&config).await?;
+        let prices = Arc::new(load_prices(&config.prices)?);
+        let store = open_store(&config, prices.clone()).await?;
         let listen = async |setting: &str, address: SocketAddr| {
             TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
         };
         let http = listen("server.http", config.server.http).await?;
         let grpc = listen("server.grpc", config.server.grpc).await?;
-        Ok(App { config, store, http, grpc })
+        Ok(App { config, prices, store, http, grpc })
     }
 
     pub fn addresses(&self) -> anyhow::Result<Addresses> {
@@ -70,8 +74,8 @@ impl App {
     where
         R: Future<Output = anyhow::Result<()>>,
     {
-        let App { config, store, http, grpc } = self;
-        let parts = Parts::new(&config, store.clone());
+        let App { config, prices, store, http, grpc } = self;
+        let parts = Parts::new(&config, prices, store.clone());
         let router = parts.router();
         let (stop_listening, stopping) = watch::channel(false);
         let grace = config.server.shutdown_grace;
@@ -112,12 +116,24 @@ impl App {
 }
 
 /// The store that the configuration names. Postgres may be away; it is looked for on first use.
-pub async fn open_store(config: &Config) -> anyhow::Result<Arc<dyn Store>> {
+pub async fn open_store(config: &Config, prices: Arc<Prices>) -> anyhow::Result<Arc<dyn Store>> {
     let tuning = Tuning { inline_steps_max: config.runs.inline_steps, readers_max: config.database.read_connections };
-    store::open(&config.database.url, tuning).await
+    store::open(&config.database.url, tuning, prices).await
 }
 
-fn life_cycle(config: &Config) -> LifeCycle {
+/// The shipped prices, with those of the user's file over them.
+pub fn load_prices(settings: &config::Prices) -> Result<Prices, ConfigError> {
+    let shipped = Prices::shipped().preferring(settings.prefer);
+    if settings.file.is_empty() {
+        return Ok(shipped);
+    }
+    let wrong = |wrong: &dyn Display| ConfigError::new("prices.file", format_args!("{}: {wrong}", settings.file));
+    let text = std::fs::read_to_string(&settings.file).map_err(|error| wrong(&error))?;
+    shipped.with_own(&settings.file, &text).map_err(|error| wrong(&error))
+}
+
+/// The limits of runs that the configuration names.
+pub fn life_cycle(config: &Config) -> LifeCycle {
     let runs = &config.runs;
     LifeCycle {
         settle: runs.settle,
@@ -180,7 +196,7 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(config: &Config, store: Arc<dyn Store>) -> Parts {
+    fn new(config: &Config, prices: Arc<Prices>, store: Arc<dyn Store>) -> Parts {
         let counters = Arc::new(Counters::default());
         let auth = Arc::new(Authenticator::new(store.clone(), &config.auth.api_key));
         let reader = Arc::new(Reader::new(store.clone(), life_cycle(config)));
@@ -191,6 +207,7 @@ impl Parts {
             queue: Arc::new(Queue::default()),
             reader: reader.clone(),
             counters: counters.clone(),
+            prices,
             decode_limits: decode_limits(&config.limits),
             body_bytes_max: config.limits.body_bytes.as_u64(),
             hold: config.ingest.hold,

@@ -13,6 +13,8 @@ pub mod otlp;
 
 pub mod messages;
 
+pub mod prices;
+
 pub mod mapping;
 
 pub mod native;

@@ -15,6 +15,7 @@ use crate::model::id::ProjectId;
 use crate::model::key::{ApiKey, Scope};
 use crate::model::step::Step;
 use crate::otlp::{DecodeLimits, Group, LogGroup, Malformed, Request, SpanGroup, json, protobuf};
+use crate::prices::Prices;
 use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
 use crate::quota::{OverQuota, Quotas};
 use crate::telemetry::{ByTransport, Counters, Transport};
@@ -82,6 +83,7 @@ pub struct Pipeline {
     pub queue: Arc<Queue>,
     pub reader: Arc<Reader>,
     pub counters: Arc<Counters>,
+    pub prices: Arc<Prices>,
     pub decode_limits: DecodeLimits,
     pub body_bytes_max: u64,
     pub hold: Duration,
@@ -122,7 +124,8 @@ impl Pipeline {
         }
         if let Some(content) = received.content.filter(|_| received.items > 0) {
             let (project, received_at) = (key.project, Utc::now());
-            let map = move || content.into_batch(project, received_at);
+            let prices = self.prices.clone();
+            let map = move || content.into_batch(project, received_at, &prices);
             let batch = off_thread_when_large(body_bytes as usize, map).await?;
             let answer = self.store(batch, body_bytes, reservation, deadline).await?;
             outcome.accepted -= answer.rejections.count;
@@ -201,11 +204,11 @@ enum Content {
 }
 
 impl Content {
-    fn into_batch(self, project: ProjectId, received_at: DateTime<Utc>) -> Batch {
+    fn into_batch(self, project: ProjectId, received_at: DateTime<Utc>, prices: &Prices) -> Batch {
         let empty = empty_batch(project, received_at);
         match self {
             Content::Traces(groups) => {
-                let (steps, origins) = map_traces(project, groups, received_at);
+                let (steps, origins) = map_traces(project, groups, received_at, prices);
                 Batch { steps, origins, ..empty }
             }
             Content::Logs(groups) => {

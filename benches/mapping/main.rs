@@ -19,6 +19,7 @@ use vectoros::mapping::map_traces;
 use vectoros::model::id::{ProjectId, RunKey};
 use vectoros::model::step::Step;
 use vectoros::otlp::{DecodeLimits, SpanGroup, json, protobuf};
+use vectoros::prices::Prices;
 
 const LIMITS: DecodeLimits = DecodeLimits { spans_max: 100_000, span_items_max: 100_000, depth_max: 64 };
 const PROJECT: ProjectId = ProjectId(1);
@@ -40,13 +41,16 @@ fn main() -> anyhow::Result<()> {
         Err(_) => 0.02,
     };
     let enough = Duration::from_secs_f64(seconds);
+    let prices = Prices::shipped();
     let payloads = payloads()?;
     println!("| instrumentation | spans | bytes a span | mapping: spans/s | MB/s | mapping + assembly: spans/s |");
     println!("| --- | --- | --- | --- | --- | --- |");
     let (mut spans, mut mapped_s, mut assembled_s) = (0.0, 0.0, 0.0);
     for (name, payloads) in &payloads {
-        let mapping = seconds_a_span(payloads, enough, |groups| map_traces(PROJECT, groups, Utc::now()).0.len());
-        let both = seconds_a_span(payloads, enough, |groups| runs_of(map_traces(PROJECT, groups, Utc::now()).0));
+        let mapping =
+            seconds_a_span(payloads, enough, |groups| map_traces(PROJECT, groups, Utc::now(), &prices).0.len());
+        let both =
+            seconds_a_span(payloads, enough, |groups| runs_of(map_traces(PROJECT, groups, Utc::now(), &prices).0));
         let bytes = payloads.bytes as f64 / payloads.spans as f64;
         println!(
             "| {name} | {} | {bytes:.0} | {:.0} | {:.0} | {:.0} |",

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use crate::assembly::forest::Forest;
+use crate::assembly::streams;
 use crate::messages;
 use crate::model::run::ShownStep;
 use crate::model::step::{Facts, Status, Step, StepType};
@@ -25,8 +26,12 @@ impl Copies {
     /// comparable ids are weighed with their usage, in [`crate::assembly::usage`].
     pub fn find(steps: &[ShownStep], forest: &Forest) -> Copies {
         let mut found = Copies { copy_of: vec![None; steps.len()], copies: HashMap::new() };
+        for (record, call) in streams::records(steps) {
+            found.add(record, call);
+        }
         found.by_response_id(steps, forest);
         found.without_content(steps, forest);
+        found.instants(steps, forest);
         found.nested_tools(steps, forest);
         found.tools_by_call_id(steps);
         found.tools_by_protocol(steps);
@@ -138,6 +143,38 @@ impl Copies {
                 inside && !related && may_be_one_call(step, &steps[index].step)
             });
             if let Some(kept) = around {
+                taken[kept] = true;
+                self.add(index, kept);
+            }
+        }
+    }
+
+    /// A call without any length, beside a call that was open at the time or had just ended and spent exactly the same,
+    /// only reports the usage of that one.
+    fn instants(&mut self, steps: &[ShownStep], forest: &Forest) {
+        let is_instant = |step: &Step| step.start_ns.is_some() && step.start_ns == step.end_ns;
+        let mut calls: HashMap<(&str, Option<usize>, i64), Vec<usize>> = HashMap::new();
+        let mut instants = Vec::new();
+        for (index, shown) in steps.iter().enumerate() {
+            let step = &shown.step;
+            let Some(total) = step.usage.total.filter(|total| step.kind.is_call() && *total > 0) else { continue };
+            if self.is_copy(index) {
+                continue;
+            }
+            let key = (step.kind.as_str(), forest.parent[index], total);
+            if is_instant(step) { instants.push((key, index)) } else { calls.entry(key).or_default().push(index) }
+        }
+        let mut taken = vec![false; steps.len()];
+        for (key, index) in instants {
+            let (at, _) = window(&steps[index].step);
+            let beside = calls.get(&key).into_iter().flatten().copied().take(OPEN_CALLS_MAX);
+            let reported = beside.filter(|other| !taken[*other]).find(|other| {
+                let (start, end) = window(&steps[*other].step);
+                let near = start <= at && at <= end.saturating_add(WINDOW_SLACK_NS);
+                near && steps[*other].step.usage == steps[index].step.usage
+                    && may_be_one_call(&steps[*other].step, &steps[index].step)
+            });
+            if let Some(kept) = reported {
                 taken[kept] = true;
                 self.add(index, kept);
             }

@@ -12,6 +12,7 @@ mod otlp;
 mod requests;
 mod roles;
 mod status;
+mod streams;
 mod texts;
 mod tools;
 mod tree;

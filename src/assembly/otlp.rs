@@ -10,7 +10,7 @@ use crate::assembly::roles::Roles;
 use crate::assembly::status::{self, Life, Phase};
 use crate::assembly::texts::Texts;
 use crate::assembly::usage::{self, Totals};
-use crate::assembly::{LifeCycle, Receipt, native, tools, tree, twins, wrappers};
+use crate::assembly::{LifeCycle, Receipt, native, streams, tools, tree, twins, wrappers};
 use crate::model::id::{RunKey, trace_id_of_run};
 use crate::model::run::{Assembled, Run, ShownStep};
 use crate::model::step::{Source, Status, Step};
@@ -32,6 +32,7 @@ pub(super) fn assemble(
     let mut copies = Copies::find(&shown, &forest);
     tools::take_outcomes(&mut shown, &forest);
     tools::merge_copies(&mut shown, &copies);
+    streams::complete(&mut shown, &copies);
     status::forgive_childs_errors(&mut shown, &forest);
     let roles = Roles::new(&shown, &forest, |index| copies.is_copy(index));
     let totals = usage::count(&mut shown, &forest, &mut copies, roles.primary);

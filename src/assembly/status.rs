@@ -11,7 +11,7 @@ use crate::assembly::roles::Roles;
 use crate::assembly::{LifeCycle, Receipt};
 use crate::messages;
 use crate::model::run::ShownStep;
-use crate::model::step::{Status, StepType};
+use crate::model::step::{Status, Step, StepType};
 
 /// What the life cycle says at one instant.
 #[derive(Clone, Debug, PartialEq)]
@@ -218,12 +218,12 @@ pub(super) fn error_text(steps: &[ShownStep], forest: &Forest, failed: usize) ->
         let below = &forest.top_down[forest.below(failed)];
         let telling = below.iter().copied().filter(|index| {
             let step = &steps[*index].step;
-            step.status == Status::Error && step.error.as_deref().is_some_and(|error| !is_generic(error))
+            step.status == Status::Error && !says_nothing(step)
         });
         let last = telling.max_by_key(|index| (steps[*index].step.end_ns.unwrap_or(u64::MAX), *index))?;
         steps[last].step.error.as_deref()
     };
-    let text = if is_generic(own) { better().unwrap_or(own) } else { own };
+    let text = if says_nothing(&steps[failed].step) { better().unwrap_or(own) } else { own };
     cut(text, ERROR_BYTES_MAX).to_owned()
 }
 
@@ -231,6 +231,11 @@ pub(super) const ERROR_BYTES_MAX: usize = 8 * 1024;
 
 pub(super) fn cut(text: &str, bytes_max: usize) -> &str {
     &text[..text.floor_char_boundary(bytes_max)]
+}
+
+/// An error that only says that there was one, or which type it had.
+pub(super) fn says_nothing(step: &Step) -> bool {
+    step.error.as_deref().is_none_or(is_generic) || step.facts.more.get("error_source").is_some_and(|it| it == "type")
 }
 
 fn is_generic(error: &str) -> bool {

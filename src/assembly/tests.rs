@@ -2,10 +2,19 @@
 
 mod ai_sdk;
 mod builder;
+mod example_1;
+mod example_12;
+mod example_14;
+mod example_4;
+mod example_5;
+mod example_9;
+mod example_3;
 mod laws;
 mod life;
 mod spans;
+mod streams;
 mod tools;
 mod twins;
 mod usage;
 mod views;
+mod worked;

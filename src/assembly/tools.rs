@@ -9,6 +9,7 @@ use uuid::Uuid;
 use crate::assembly::copies::{Copies, short_name};
 use crate::assembly::forest::Forest;
 use crate::assembly::requests::{Call, Request, requests};
+use crate::assembly::status::{ERROR_BYTES_MAX, cut, says_nothing};
 use crate::messages;
 use crate::model::id::hex;
 use crate::model::run::ShownStep;
@@ -50,12 +51,33 @@ pub(super) fn take_outcomes(steps: &mut [ShownStep], forest: &Forest) {
 }
 
 fn take_outcome(outer: &mut ShownStep, inner: Step) {
+    let inner_type = inner.facts.more.get("error_source").cloned();
+    let inner_says_nothing = says_nothing(&inner);
     fill(&mut outer.step.output, inner.output, "output_source", &inner.id, &mut outer.marks);
-    if matches!(inner.status, Status::Error | Status::Timeout) && outer.step.status == Status::Success {
+    let failed = matches!(inner.status, Status::Error | Status::Timeout);
+    let says_more = outer.step.status == Status::Error && says_nothing(&outer.step) && !inner_says_nothing;
+    if failed && (outer.step.status == Status::Success || says_more) {
         outer.step.status = inner.status;
         outer.step.error = inner.error;
         outer.step.facts.timeout_reason = inner.facts.timeout_reason;
-        outer.marks.insert("inner_error".to_owned(), Value::Bool(true));
+        outer.step.facts.more.remove("error_source");
+        outer.step.facts.more.extend(inner_type.map(|source| ("error_source".to_owned(), source)));
+        if !says_more {
+            outer.marks.insert("inner_error".to_owned(), Value::Bool(true));
+        }
+        take_words_of_result(&mut outer.step);
+    }
+}
+
+/// What the tool answered says more of its failure than a type.
+fn take_words_of_result(step: &mut Step) {
+    if step.status == Status::Error
+        && says_nothing(step)
+        && let Some(text) = step.output.as_deref().and_then(messages::output_text)
+        && !text.trim().is_empty()
+    {
+        step.error = Some(cut(&text, ERROR_BYTES_MAX).to_owned());
+        step.facts.more.remove("error_source");
     }
 }
 
@@ -256,9 +278,11 @@ fn complete_one(shown: &mut ShownStep, request: &Request) {
     }
     let Some(answer) = &request.answer else { return };
     fill(&mut step.output, Some(messages::plain(&answer.content)), "output_source", "messages", marks);
-    if answer.is_error && step.status == Status::Success {
+    let says_more = step.status == Status::Error && says_nothing(step);
+    if answer.is_error && (step.status == Status::Success || says_more) {
         step.status = Status::Error;
         step.error = Some(error_of(&answer.content));
+        step.facts.more.remove("error_source");
         marks.insert("error_source".to_owned(), Value::from("messages"));
     }
 }

@@ -7,19 +7,23 @@ use serde_json::{Map, Value};
 use crate::assembly::copies::{Copies, window};
 use crate::assembly::forest::Forest;
 use crate::model::run::ShownStep;
-use crate::model::step::{Status, Step, StepType, Usage};
+use crate::model::step::{CostSource, Status, Step, StepType, Usage};
+use crate::prices::Usd;
 
-/// Tokens and cost together, for they are counted by the same rule. Cost in nano-USD, so that sums are exact.
+/// Tokens and cost together, for they are counted by the same rule.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Spent {
     pub usage: Option<Usage>,
-    pub cost_nano_usd: Option<i128>,
+    pub cost: Option<Usd>,
+    /// Senders told the cost, or some part of it.
+    pub is_reported: bool,
 }
 
 impl Spent {
     fn of(step: &Step) -> Spent {
         let usage = (!step.usage.is_empty()).then(|| with_total(step.usage));
-        Spent { usage, cost_nano_usd: step.cost.and_then(nano_usd) }
+        let is_reported = step.cost.is_some() && step.facts.cost_source != Some(CostSource::Computed);
+        Spent { usage, cost: step.cost.and_then(Usd::from_f64), is_reported }
     }
 
     fn add(&mut self, other: Spent) {
@@ -27,21 +31,26 @@ impl Spent {
             (Some(a), Some(b)) => Some(sum(a, b)),
             (a, b) => a.or(b),
         };
-        self.cost_nano_usd = match (self.cost_nano_usd, other.cost_nano_usd) {
+        self.cost = match (self.cost, other.cost) {
             (Some(a), Some(b)) => Some(a.saturating_add(b)),
             (a, b) => a.or(b),
         };
+        self.is_reported |= other.is_reported;
     }
 
-    /// Two views of one call, or of one call and its attempts: the larger usage with its own breakdown and cost.
+    /// Two views of one call, or of one call and its attempts: the larger usage with its own breakdown and cost. Of
+    /// equal views the one whose cost was reported tells the cost.
     fn larger(own: Spent, inner: Spent) -> Spent {
         let total = |spent: &Spent| spent.usage.and_then(|usage| usage.total);
         let (chosen, other) = if total(&inner) > total(&own) { (inner, own) } else { (own, inner) };
-        Spent { usage: chosen.usage.or(other.usage), cost_nano_usd: chosen.cost_nano_usd.or(other.cost_nano_usd) }
+        let is_same_call = total(&own) == total(&inner) || total(&other).is_none();
+        let other_tells = other.cost.is_some() && other.is_reported && !chosen.is_reported && is_same_call;
+        let priced = if chosen.cost.is_none() || other_tells { other } else { chosen };
+        Spent { usage: chosen.usage.or(other.usage), ..priced }
     }
 
     pub fn cost_usd(&self) -> Option<f64> {
-        self.cost_nano_usd.map(usd)
+        self.cost.map(Usd::to_f64)
     }
 }
 
@@ -122,9 +131,14 @@ fn own_spending(steps: &[ShownStep], copies: &Copies) -> Vec<Spent> {
             let (start, end) = window(&steps[*index].step);
             (end - start, *index)
         });
-        let usage = by_length.iter().find_map(|index| Spent::of(&steps[*index].step).usage);
-        let cost = own[kept].cost_nano_usd.or_else(|| by_length.iter().find_map(|index| own[*index].cost_nano_usd));
-        own[kept] = Spent { usage, cost_nano_usd: cost };
+        let with_usage = by_length.iter().copied().find(|index| !steps[*index].step.usage.is_empty());
+        let usage = with_usage.and_then(|index| Spent::of(&steps[index].step).usage);
+        // What a sender reported comes first, then the price of the usage that counts.
+        let all = || std::iter::once(kept).chain(by_length.iter().copied());
+        let reported = all().find(|index| own[*index].is_reported);
+        let priced = reported.or_else(|| with_usage.into_iter().chain(all()).find(|index| own[*index].cost.is_some()));
+        let Spent { cost, is_reported, .. } = priced.map(|index| own[index]).unwrap_or_default();
+        own[kept] = Spent { usage, cost, is_reported };
     }
     own
 }
@@ -163,7 +177,7 @@ fn roll(shown: &mut ShownStep, own: Spent, below: Handed) -> Handed {
     let kind = shown.step.kind.clone();
     if let Some(slot) = slot(&kind) {
         let spent = Spent::larger(own, below.near[slot]);
-        show_call(shown, own, spent);
+        show_call(shown, spent);
         let mut handed = Handed { has_unknown: below.has_unknown || spent.usage.is_none(), ..Handed::default() };
         handed.far = below.far;
         for (other, near) in below.near.into_iter().enumerate() {
@@ -178,10 +192,11 @@ fn roll(shown: &mut ShownStep, own: Spent, below: Handed) -> Handed {
     let claim_wins = claim_beats(&shown.step, own.usage, sum.usage, below.has_unknown);
     let rolled = Spent {
         usage: if claim_wins { own.usage } else { sum.usage },
-        cost_nano_usd: sum.cost_nano_usd.or(own.cost_nano_usd),
+        cost: sum.cost.or(own.cost),
+        is_reported: if sum.cost.is_some() { sum.is_reported } else { own.is_reported },
     };
     show_claim(shown, own, rolled, claim_wins);
-    if claim_wins || sum.cost_nano_usd != rolled.cost_nano_usd {
+    if claim_wins || sum.cost != rolled.cost {
         return Handed { far: rolled, has_unknown: below.has_unknown, ..Handed::default() };
     }
     if matches!(kind, StepType::Agent | StepType::ToolCall) {
@@ -202,7 +217,7 @@ fn claim_beats(step: &Step, claim: Option<Usage>, calls: Option<Usage>, has_unkn
     }
 }
 
-fn show_call(shown: &mut ShownStep, own: Spent, spent: Spent) {
+fn show_call(shown: &mut ShownStep, spent: Spent) {
     let sent = Spent::of(&shown.step);
     if sent.usage.is_some() && sent.usage != spent.usage {
         report(shown);
@@ -210,9 +225,19 @@ fn show_call(shown: &mut ShownStep, own: Spent, spent: Spent) {
     if let Some(usage) = spent.usage {
         shown.step.usage = usage;
     }
-    if own.cost_nano_usd != spent.cost_nano_usd || shown.step.cost.is_none() {
+    if sent.cost != spent.cost && spent.cost.is_some() {
         shown.step.cost = spent.cost_usd();
+        // The step's own prices did not make this cost.
+        shown.marks.insert("cost_source".to_owned(), Value::from(source(spent)));
+        shown.marks.insert("cost_of_copy".to_owned(), Value::Bool(true));
+        if shown.step.facts.more.contains_key("price_missing") {
+            shown.marks.insert("price_missing".to_owned(), Value::Null);
+        }
     }
+}
+
+fn source(spent: Spent) -> &'static str {
+    if spent.is_reported { CostSource::Reported.as_str() } else { CostSource::Computed.as_str() }
 }
 
 fn show_claim(shown: &mut ShownStep, own: Spent, rolled: Spent, claim_wins: bool) {
@@ -229,6 +254,10 @@ fn show_claim(shown: &mut ShownStep, own: Spent, rolled: Spent, claim_wins: bool
         shown.step.usage = Usage::default();
     }
     if shows_totals {
+        if let Some(claim) = own.cost.filter(|claim| Some(*claim) != rolled.cost) {
+            shown.marks.insert("reported_cost".to_owned(), Value::from(claim.to_f64()));
+            shown.marks.insert("cost_source".to_owned(), Value::from(source(rolled)));
+        }
         shown.step.cost = rolled.cost_usd();
     }
 }
@@ -293,13 +322,13 @@ fn price(steps: &[ShownStep], spent: Spent, primary: Option<Spent>) -> Totals {
         step.kind.is_call() && is_counted(shown) && step.cost.is_none() && may_have_spent
     };
     let some_unpriced = steps.iter().any(unpriced);
-    let claim = primary.and_then(|own| own.cost_nano_usd);
-    let claimed = claim.filter(|claim| some_unpriced && spent.cost_nano_usd.is_none_or(|sum| *claim >= sum));
-    let cost_nano_usd = claimed.or(spent.cost_nano_usd);
+    let claim = primary.and_then(|own| own.cost);
+    let claimed = claim.filter(|claim| some_unpriced && spent.cost.is_none_or(|sum| *claim >= sum));
+    let cost = claimed.or(spent.cost);
     Totals {
-        spent: Spent { cost_nano_usd, ..spent },
+        spent: Spent { cost, ..spent },
         cost_is_aggregate: claimed.is_some(),
-        cost_is_partial: some_unpriced && claimed.is_none() && cost_nano_usd.is_some(),
+        cost_is_partial: some_unpriced && claimed.is_none() && cost.is_some(),
     }
 }
 
@@ -328,13 +357,4 @@ fn sum(a: Usage, b: Usage) -> Usage {
         cache_write: add(a.cache_write, b.cache_write),
         reasoning: add(a.reasoning, b.reasoning),
     }
-}
-
-/// `None` for what is no price: not finite, negative, or beyond what an `i128` of nano-USD can be summed from.
-fn nano_usd(cost: f64) -> Option<i128> {
-    (cost.is_finite() && (0.0..1e18).contains(&cost)).then(|| (cost * 1e9).round() as i128)
-}
-
-fn usd(nano: i128) -> f64 {
-    nano as f64 / 1e9
 }

@@ -12,10 +12,15 @@ struct Below {
     tools: bool,
     /// Failed calls are attempts.
     answered_calls: usize,
+    counted_calls: usize,
 }
 
 pub(super) fn settle(steps: &mut [ShownStep], forest: &Forest) {
-    let is_wrapper = |step: &ShownStep| step.step.facts.wraps.is_some() && step.step.kind == StepType::Workflow;
+    let is_wrapper = |shown: &ShownStep| match shown.step.facts.wraps {
+        Some(Wrapped::Turns) => shown.step.kind == StepType::ModelCall,
+        Some(_) => shown.step.kind == StepType::Workflow,
+        None => false,
+    };
     if !steps.iter().any(is_wrapper) {
         return;
     }
@@ -30,6 +35,7 @@ pub(super) fn settle(steps: &mut [ShownStep], forest: &Forest) {
         let (step, seen) = (&steps[index].step, &mut below[owner]);
         seen.genai |= step.kind.is_genai() || step.facts.genai;
         seen.tools |= step.kind == StepType::ToolCall;
+        seen.counted_calls += usize::from(step.kind == StepType::ModelCall && !step.usage.is_empty());
         seen.answered_calls += usize::from(step.kind == StepType::ModelCall && step.status == Status::Success);
     }
     for (shown, below) in steps.iter_mut().zip(below) {
@@ -41,6 +47,7 @@ pub(super) fn settle(steps: &mut [ShownStep], forest: &Forest) {
         match step.facts.wraps {
             Some(Wrapped::ModelCall) if below.tools || below.answered_calls > 1 => step.kind = StepType::Agent,
             Some(Wrapped::ModelCall) if !below.genai && has_ended => step.kind = StepType::ModelCall,
+            Some(Wrapped::Turns) if below.counted_calls > 1 => step.kind = StepType::Workflow,
             Some(Wrapped::Embedding) if !below.genai && has_ended => step.kind = StepType::Embedding,
             _ => {}
         }

@@ -1,5 +1,7 @@
 //! `vectoros keys …`: works while a server runs on the same database.
 
+use std::sync::Arc;
+
 use anyhow::bail;
 use chrono::{DateTime, TimeDelta, Utc};
 use clap::Subcommand;
@@ -9,6 +11,7 @@ use crate::app::open_store;
 use crate::auth::{hash, secret};
 use crate::config::{Config, Rate};
 use crate::model::key::{ApiKey, Quota, Scopes};
+use crate::prices::Prices;
 use crate::store::NewKey;
 
 #[derive(Subcommand)]
@@ -49,7 +52,7 @@ pub enum KeysCommand {
 }
 
 pub async fn run(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
-    let store = open_store(config).await?;
+    let store = open_store(config, Arc::new(Prices::none())).await?;
     store.migrate().await?;
     match command {
         KeysCommand::Create { project, name, scope, quota, expires, json } => {

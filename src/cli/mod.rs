@@ -1,8 +1,10 @@
-//! The command line: `vectoros [serve]`, `keys …`, `migrate`, `check`.
+//! The command line: `vectoros [serve]`, `keys …`, `migrate`, `remap`, `check`, `prices …`.
 
 mod serve;
 mod keys;
+mod remap;
 mod check;
+mod prices;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -36,8 +38,12 @@ enum Command {
     Keys(keys::KeysCommand),
     /// Bring the schema of the database up to date
     Migrate,
+    /// Map stored spans again that were mapped by older rules, while collectors run
+    Remap(remap::RemapArguments),
     /// Check the configuration and the database and say what is wrong
     Check,
+    /// Show what a model costs and why; with counts of tokens, what a call costs
+    Prices(prices::PricesCommand),
 }
 
 /// Runs the program: 0 fine, 1 failed, 2 wrong usage or configuration.
@@ -56,7 +62,9 @@ pub fn main() -> ExitCode {
             Command::Serve => serve::run(config).await,
             Command::Keys(command) => keys::run(&config, command).await,
             Command::Migrate => check::migrate(&config).await,
+            Command::Remap(arguments) => remap::run(&config, arguments).await,
             Command::Check => check::run(&config).await,
+            Command::Prices(command) => prices::run(&config, &command),
         }
     });
     match done {

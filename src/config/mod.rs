@@ -27,6 +27,7 @@ pub struct Config {
     pub limits: Limits,
     pub quota: Quota,
     pub runs: Runs,
+    pub prices: Prices,
     pub logs: Logs,
     pub log: Log,
 }
@@ -112,6 +113,22 @@ pub struct Runs {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
+pub struct Prices {
+    pub file: String,
+    pub prefer: Prefer,
+}
+
+/// Which cost of a call counts when its sender reported one and the prices tell another.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Prefer {
+    #[default]
+    Reported,
+    Computed,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Logs {
     #[serde(with = "humantime_serde")]
     pub unmatched_retention: Duration,
@@ -135,6 +152,13 @@ pub enum LogFormat {
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct ConfigError(String);
+
+impl ConfigError {
+    /// A setting whose value is known to be wrong only when it is used: a file, say.
+    pub fn new(setting: &str, wrong: impl std::fmt::Display) -> ConfigError {
+        ConfigError(format!("{setting}: {wrong}"))
+    }
+}
 
 /// What flags of the command line set, above everything else. `None` where a flag is absent.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -299,6 +323,7 @@ mod tests {
             ("VECTOROS_INGEST__QUEUE_BYTES", "1MiB", "ingest.queue_bytes"),
             ("VECTOROS_LIMITS__VALUE_DEPTH", "65", "limits.value_depth"),
             ("VECTOROS_LOG__LEVEL", "vectoros=lout", "log.level"),
+            ("VECTOROS_PRICES__PREFER", "cheapest", "prices.prefer"),
             ("VECTOROS_DATABASE__WRITE_CONNECTIONS", "0", "database.write_connections"),
             ("DATABASE_URL", "mysql://x", "database.url"),
         ] {

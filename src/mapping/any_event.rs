@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::mapping::any_content;
 use crate::mapping::any_prefix;
 use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side};
 use crate::mapping::familiar::{Words, last_word};
@@ -64,10 +65,10 @@ fn read(event: &Event) -> Option<(Side, Value)> {
         let side = match role {
             Some("assistant" | "ai" | "model") => Some(Side::Output),
             Some(_) => Some(Side::Input),
-            None => Words::of(key).and_then(|words| any_prefix::side_of(&words)).or(by_name),
+            None => Words::of(key).and_then(|words| any_content::side_of(&words)).or(by_name),
         };
         let is_body =
-            BODY.contains(&last.as_str()) || Words::of(key).is_some_and(|w| any_prefix::side_of(&w).is_some());
+            BODY.contains(&last.as_str()) || Words::of(key).is_some_and(|w| any_content::side_of(&w).is_some());
         let (Some(side), true) = (side, is_body) else { continue };
         let value = opened(value);
         return Some((

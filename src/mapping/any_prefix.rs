@@ -6,19 +6,20 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
+use crate::mapping::any_content::Contents;
 use crate::mapping::content_json;
-use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::familiar::{self, Counted, Words, last_word};
-use crate::mapping::precedence::{Family, error_text, field, identity, kind};
-use crate::mapping::unflatten;
+use crate::mapping::precedence::{error_text, field, identity, kind};
 use crate::mapping::usable;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;
 
 /// Keys whose value is a word for the type of the span, the most span-specific first.
-const KIND_KEYS: [&str; 9] = [
+const KIND_KEYS: [&str; 10] = [
     "span_kind",
     "span_type",
+    "span_kind_name",
     "observation_type",
     "event_type",
     "run_type",
@@ -30,64 +31,17 @@ const KIND_KEYS: [&str; 9] = [
 /// Of those, the ones that are no word of anybody else's without a prefix.
 const BARE_KIND_KEYS: usize = 2;
 
-/// Endings of keys that hold an input, best first; the outputs are their mirror.
-const INPUTS: [&str; 20] = [
-    "input_messages",
-    "prompt_messages",
-    "request_messages",
-    "chat_messages",
-    "input_value",
-    "input_data",
-    "input_content",
-    "input_text",
-    "input",
-    "inputs",
-    "tool_arguments",
-    "function_arguments",
-    "call_arguments",
-    "arguments",
-    "user_input",
-    "user_query",
-    "user_message",
-    "query",
-    "question",
-    "prompt",
-];
-const OUTPUTS: [&str; 19] = [
-    "output_messages",
-    "completion_messages",
-    "response_messages",
-    "output_value",
-    "output_data",
-    "output_content",
-    "output_text",
-    "output",
-    "outputs",
-    "tool_result",
-    "tool_output",
-    "call_result",
-    "result",
-    "final_answer",
-    "answer",
-    "response_text",
-    "response_content",
-    "completion",
-    "response",
-];
-/// What a retrieval found goes before any other output.
-const DOCUMENTS: [&str; 3] = ["retrieved_documents", "output_documents", "documents"];
-
 const MODELS: [&str; 7] =
     ["response_model", "response_model_name", "model_name", "model", "model_id", "request_model", "llm_name"];
 const PROVIDERS: [&str; 5] = ["provider_name", "model_provider", "llm_provider", "provider", "llm_vendor"];
-const SESSIONS: [&str; 4] = ["session_id", "conversation_id", "thread_id", "chat_id"];
+const SESSIONS: [&str; 5] = ["session_id", "conversation_id", "thread_id", "chat_id", "agentic_session"];
 const USERS: [&str; 6] =
     ["user_id", "end_user_id", "enduser_id", "customer_id", "customer_identifier", "user_identifier"];
 const TOOL_NAMES: [&str; 3] = ["tool_name", "function_name", "tool_call_name"];
 const TOOL_CALL_IDS: [&str; 5] = ["tool_call_id", "tool_use_id", "function_call_id", "call_id", "tool_id"];
 const FINISH_REASONS: [&str; 3] = ["finish_reason", "finish_reasons", "stop_reason"];
 const RAW_USAGE: [&str; 6] = ["usage_metadata", "token_usage", "usage_details", "raw_usage", "usage_raw", "usage"];
-const COSTS: [&str; 5] = ["total_cost", "cost_total", "cost_usd", "usage_cost", "cost"];
+const COSTS: [&str; 5] = ["total_cost", "cost_total", "cost_usd", "estimated_cost", "cost"];
 
 /// Class names that frameworks give to the spans of tools.
 const TOOL_CLASSES: [&str; 5] =
@@ -134,7 +88,7 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
 fn kind_word(sent: &Sent<'_>) -> Option<StepType> {
     let mut best: Option<(usize, StepType)> = None;
     for (key, value) in &sent.span.attributes {
-        if !matches!(last_word(key, &mut [0; 12]), Some("kind" | "type" | "node")) {
+        if !matches!(last_word(key, &mut [0; 12]), Some("kind" | "type" | "node" | "name")) {
             continue;
         }
         let (AnyValue::Str(word), Some(words)) = (value, Words::of(key)) else { continue };
@@ -205,13 +159,13 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         } else {
             found.look_at(key, value, kind, draft);
         }
-        found.member(key);
+        found.contents.note_member(key);
     }
     found.entities(sent, kind, draft);
-    found.offer_contents(sent, kind, draft);
+    found.contents.offer(sent, kind, draft);
     found.offer_usage(draft);
     if kind.is_call() {
-        answer(draft, found.output);
+        answer(draft, found.contents.raw_output());
     }
     if *kind == StepType::ToolCall {
         tool_of_result(sent, draft);
@@ -221,22 +175,11 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
 /// What stands in the attributes of one span, best first.
 #[derive(Default)]
 struct Found<'a> {
-    /// Place in the table, whether it has no prefix, the value.
-    input: Option<Candidate<'a>>,
-    output: Option<Candidate<'a>>,
-    /// Where lists and objects begin that were sent member by member.
-    members: [Option<&'a str>; 2],
+    contents: Contents<'a>,
     raw_usage: Option<&'a AnyValue>,
     uncached_input: Option<i64>,
     /// Some key counts entities, each with a type and a name.
     has_entities: bool,
-}
-
-#[derive(Clone, Copy)]
-struct Candidate<'a> {
-    place: u8,
-    is_bare: bool,
-    value: &'a AnyValue,
 }
 
 impl<'a> Found<'a> {
@@ -246,8 +189,9 @@ impl<'a> Found<'a> {
         match last {
             "messages" | "value" | "data" | "content" | "text" | "input" | "inputs" | "arguments" | "query"
             | "message" | "question" | "prompt" | "output" | "outputs" | "result" | "answer" | "completion"
-            | "response" | "documents" => self.content(key, value, kind),
-            "model" | "name" | "id" | "identifier" | "provider" | "vendor" | "reason" | "reasons" | "type" => {
+            | "response" | "documents" => self.contents.look_at(key, value, kind),
+            "model" | "name" | "id" | "identifier" | "provider" | "vendor" | "reason" | "reasons" | "type"
+            | "session" => {
                 let Some(words) = Words::of(key) else { return };
                 self.has_entities |= last == "type" && key.starts_with("entity.");
                 text(&words, value, kind, draft);
@@ -261,69 +205,6 @@ impl<'a> Found<'a> {
             "tags" if draft.tags.is_empty() => draft.tags = tags(value),
             "stream" | "streaming" => draft.streaming = draft.streaming.or_else(|| usable::boolean(value)),
             _ => {}
-        }
-    }
-
-    fn content(&mut self, key: &str, value: &'a AnyValue, kind: &StepType) {
-        let Some(words) = Words::of(key) else { return };
-        let is_setting = ["system_", "template", "schema", "setting", "config", "format"];
-        if is_setting.iter().any(|part| words.has(part)) || !usable::is_usable(value) {
-            return;
-        }
-        if matches!(value, AnyValue::Bool(_)) && *kind != StepType::ToolCall {
-            return;
-        }
-        let documents = || match kind {
-            StepType::Retrieval | StepType::Rerank => words.place_in(&DOCUMENTS),
-            _ => None,
-        };
-        let (slot, place) = if let Some(place) = words.place_in(&INPUTS) {
-            (&mut self.input, place)
-        } else if let Some(place) = words.place_in(&OUTPUTS) {
-            (&mut self.output, place + 1)
-        } else if documents().is_some() {
-            (&mut self.output, 0)
-        } else {
-            return;
-        };
-        let candidate = Candidate { place, is_bare: !key.contains(['.', '_', ':']), value };
-        if slot.is_none_or(|known| place < known.place) {
-            *slot = Some(candidate);
-        }
-    }
-
-    /// Notes where numbered messages and named members of an input or output begin.
-    fn member(&mut self, key: &'a str) {
-        const LISTS: [(&str, Side); 12] = [
-            ("output_messages.", Side::Output),
-            ("output.messages.", Side::Output),
-            ("response.messages.", Side::Output),
-            ("completions.", Side::Output),
-            ("completion.", Side::Output),
-            ("choices.", Side::Output),
-            ("outputs.", Side::Output),
-            ("input_messages.", Side::Input),
-            ("prompts.", Side::Input),
-            ("prompt.", Side::Input),
-            ("inputs.", Side::Input),
-            ("messages.", Side::Input),
-        ];
-        const NAMED: [&str; 2] = ["inputs.", "outputs."];
-        if !key.contains(".0") && !key.contains("puts.") {
-            return;
-        }
-        for (list, side) in LISTS {
-            let Some(at) = key.find(list) else { continue };
-            let end = at + list.len();
-            let is_numbered = key[end..].starts_with("0.") || &key[end..] == "0";
-            if is_numbered || NAMED.contains(&list) {
-                let end = if key[end..].starts_with("_params_.") { end + "_params_.".len() } else { end };
-                let slot = &mut self.members[side as usize];
-                if slot.is_none_or(|known| end < known.len()) {
-                    *slot = Some(&key[..end]);
-                }
-                return;
-            }
         }
     }
 
@@ -349,30 +230,6 @@ impl<'a> Found<'a> {
                 _ => continue,
             };
             draft.offer_text(text, field::ANY_PREFIX, key, name.into());
-        }
-    }
-
-    fn offer_contents(&self, sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
-        for (side, candidate, list, values) in [
-            (Side::Input, self.input, "*.input_messages.*", ("*.input", "input")),
-            (Side::Output, self.output, "*.output_messages.*", ("*.output", "output")),
-        ] {
-            // Vectors are no text.
-            if side == Side::Output && *kind == StepType::Embedding {
-                continue;
-            }
-            if let Some(Candidate { is_bare, value, .. }) = candidate {
-                let (family, source) = match is_bare {
-                    true => (Family::PlainValue, values.1),
-                    false => (Family::AnyPrefix, values.0),
-                };
-                draft.offer_content(side, family, || Some(Content { source, text: usable::content_text(value)? }));
-            }
-            let Some(prefix) = self.members[side as usize] else { continue };
-            draft.offer_content(side, Family::AnyPrefix, || {
-                let value = unflatten::unflatten(&sent.span.attributes, prefix)?;
-                Some(Content { source: list, text: value.to_string().into() })
-            });
         }
     }
 
@@ -499,12 +356,6 @@ fn tags(value: &AnyValue) -> Vec<String> {
     }
 }
 
-/// Which side of a step the key names, if any.
-pub(super) fn side_of(words: &Words) -> Option<Side> {
-    let side = |endings: &[&str], side| words.place_in(endings).map(|_| side);
-    side(&INPUTS, Side::Input).or_else(|| side(&OUTPUTS, Side::Output))
-}
-
 /// Counts of tokens and the finish reason among the attributes of an event.
 pub(super) fn usage_of_event<'a>(attributes: &'a [(String, AnyValue)], draft: &mut Draft<'a>) {
     let mut found = Found::default();
@@ -543,9 +394,9 @@ pub(super) fn raw_usage(draft: &mut Draft<'_>, report: &Value) {
 }
 
 /// Model, id and usage of a call may stand in its answer alone.
-fn answer<'a>(draft: &mut Draft<'a>, output: Option<Candidate<'a>>) {
+fn answer<'a>(draft: &mut Draft<'a>, output: Option<&'a AnyValue>) {
     let wanted = !draft.has_counts() || draft.wants(Text::Model, field::CONTENT);
-    let text = match (draft.content(Side::Output), output.map(|candidate| candidate.value)) {
+    let text = match (draft.content(Side::Output), output) {
         _ if !wanted => return,
         (Some(content), _) => content.text.clone(),
         (None, Some(AnyValue::Str(text))) => Cow::Borrowed(text.as_str()),

@@ -88,6 +88,10 @@ pub(super) fn parts_of<'a>(content: Value) -> Vec<Part<'a>> {
         Value::String(text) if text.is_empty() => Vec::new(),
         Value::String(text) => vec![Part::Text(text.into())],
         Value::Array(blocks) => blocks.into_iter().map(block).collect(),
+        // Gemini puts the parts one level deeper.
+        Value::Object(mut turn) if turn.get("parts").is_some_and(Value::is_array) => {
+            parts_of(turn.remove("parts").unwrap_or_default())
+        }
         Value::Object(_) => vec![block(content)],
         scalar => vec![Part::Text(scalar.to_string().into())],
     }

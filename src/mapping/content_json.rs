@@ -30,19 +30,52 @@ struct Answer<'a> {
     usage_metadata: Option<&'a RawValue>,
     response_metadata: Option<ResponseMetadata<'a>>,
     llm_output: Option<ResponseMetadata<'a>>,
-    /// Cohere: what is billed.
-    meta: Option<&'a RawValue>,
     /// LangChain: one list of candidates for each prompt.
     generations: Option<Vec<Vec<Generation<'a>>>>,
     /// A serialised LangChain message holds its fields in here, or in `data`.
     kwargs: Option<Message<'a>>,
+    /// Haystack: what the provider told about the answer, or about each of the answers.
+    #[serde(borrow)]
+    meta: Option<OneOrMany<'a, Meta<'a>>>,
+    #[serde(borrow)]
+    replies: Option<OneOrMany<'a, Reply<'a>>>,
+}
+
+/// What a component of Haystack says of its answer.
+#[derive(Default, Deserialize)]
+#[serde(default, bound(deserialize = "'de: 'a"))]
+struct Meta<'a> {
+    #[serde(deserialize_with = "loose")]
+    model: Option<Cow<'a, str>>,
+    #[serde(deserialize_with = "loose")]
+    finish_reason: Option<Cow<'a, str>>,
+    usage: Option<&'a RawValue>,
+    /// Cohere.
+    tokens: Option<&'a RawValue>,
+    billed_units: Option<&'a RawValue>,
 }
 
 #[derive(Default, Deserialize)]
 #[serde(default, bound(deserialize = "'de: 'a"))]
-struct Billing<'a> {
-    tokens: Option<&'a RawValue>,
-    billed_units: Option<&'a RawValue>,
+struct Reply<'a> {
+    #[serde(alias = "_meta", borrow)]
+    meta: Option<Meta<'a>>,
+}
+
+/// A member that holds one thing or several; the first counts. What is neither says nothing.
+struct OneOrMany<'a, T>(Option<T>, std::marker::PhantomData<&'a ()>);
+
+impl<'de: 'a, 'a, T: Deserialize<'de>> Deserialize<'de> for OneOrMany<'a, T> {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = <&'de RawValue>::deserialize(from)?.get();
+        let one = if text.starts_with('[') {
+            let items: Vec<&'de RawValue> = serde_json::from_str(text).unwrap_or_default();
+            items.first().and_then(|first| serde_json::from_str(first.get()).ok())
+        } else {
+            serde_json::from_str(text).ok()
+        };
+        Ok(OneOrMany(one, std::marker::PhantomData))
+    }
 }
 
 #[derive(Default, Deserialize)]
@@ -103,13 +136,18 @@ pub(super) fn read_answer(draft: &mut Draft<'_>, key: &'static str, text: &str) 
     let generation = answer.generations.into_iter().flatten().flatten().next();
     let message = answer.kwargs.or_else(|| generation?.message?.kwargs).unwrap_or_default();
     let metadata = answer.response_metadata.or(message.response_metadata).unwrap_or_default();
+    let reply = answer.replies.and_then(|replies| replies.0).and_then(|reply| reply.meta);
+    let meta = reply.or_else(|| answer.meta?.0).unwrap_or_default();
+    if let Some(reason) = meta.finish_reason {
+        draft.offer_text(Text::FinishReason, field::CONTENT, key, reason.into_owned().into());
+    }
 
     // The id of a LangChain result is its own; the provider's stands in the metadata.
     let own_id = answer.id.or(answer.response_id).filter(|_| !is_langchain);
     if let Some(id) = metadata.id.or(own_id) {
         draft.offer_text(Text::ResponseId, field::CONTENT, key, id.into_owned().into());
     }
-    if let Some(model) = answer.model.or(answer.model_version).or(metadata.model_name) {
+    if let Some(model) = answer.model.or(answer.model_version).or(metadata.model_name).or(meta.model) {
         draft.offer_text(Text::Model, field::CONTENT, key, model.into_owned().into());
     }
     if wants_usage {
@@ -119,7 +157,9 @@ pub(super) fn read_answer(draft: &mut Draft<'_>, key: &'static str, text: &str) 
             message.usage_metadata,
             metadata.token_usage,
             answer.llm_output.and_then(|output| output.token_usage),
-            answer.meta.and_then(billed),
+            meta.usage,
+            meta.tokens,
+            meta.billed_units,
         ];
         let mut reports = reports.into_iter().flatten().filter_map(|raw| serde_json::from_str(raw.get()).ok());
         if let Some(report) = reports.find(Value::is_object) {
@@ -134,9 +174,26 @@ fn wants_details(draft: &Draft<'_>, text: &str) -> bool {
         || (draft.count(Count::Reasoning).is_none() && text.contains("reasoning_tokens"))
 }
 
-fn billed(meta: &RawValue) -> Option<&RawValue> {
-    let meta: Billing<'_> = serde_json::from_str(meta.get()).ok()?;
-    meta.tokens.or(meta.billed_units)
+/// Offers what a provider reported, in its own words, beside counts that an instrumentation made of it. Where the cache
+/// stands beside the input, the report knows better what the whole input was.
+pub(super) fn read_usage_report(draft: &mut Draft<'_>, key: &'static str, report: &Value) {
+    /// Before the counts of any instrumentation.
+    const CORRECTED: u8 = 5;
+    let number = |names: &[&str]| names.iter().find_map(|name| report.get(name)?.as_i64()).filter(|n| *n >= 0);
+    let read = number(&["cache_read_input_tokens", "cacheReadInputTokens"]);
+    let write = number(&["cache_creation_input_tokens", "cacheWriteInputTokens"]);
+    let cached = read.unwrap_or(0).saturating_add(write.unwrap_or(0));
+    if cached > 0
+        && let Some(input) = number(&["input_tokens", "inputTokens"])
+    {
+        draft.offer_count(Count::Input, CORRECTED, key, input.saturating_add(cached));
+    }
+    for (count, pointers) in REPORTED.iter().filter(|(count, _)| cached == 0 || *count != Count::Total) {
+        let found = pointers.iter().find_map(|pointer| report.pointer(pointer)?.as_i64());
+        if let Some(n) = found.filter(|n| *n >= 0) {
+            draft.offer_count(*count, field::CONTENT, key, n);
+        }
+    }
 }
 
 const REPORTED: [(Count, &[&str]); 6] = [
@@ -153,14 +210,25 @@ const REPORTED: [(Count, &[&str]); 6] = [
             "/input_tokens_details/cached_tokens",
             "/input_token_details/cache_read",
             "/cache_read_input_tokens",
+            "/cached_input_tokens",
+            "/prompt_cached_tokens",
+            "/cachedContentTokens",
             "/cachedContentTokenCount",
             "/cached_content_token_count",
             "/cacheReadInputTokens",
+            "/cached_prompt_tokens",
         ],
     ),
     (
         Count::CacheWrite,
-        &["/cache_creation_input_tokens", "/input_token_details/cache_creation", "/cacheWriteInputTokens"],
+        &[
+            "/cache_creation_input_tokens",
+            "/input_token_details/cache_creation",
+            "/cacheWriteInputTokens",
+            "/cache_creation_tokens",
+            "/input_tokens_details/cache_write_tokens",
+            "/cache_write_input_tokens",
+        ],
     ),
     (
         Count::Reasoning,
@@ -170,9 +238,24 @@ const REPORTED: [(Count, &[&str]); 6] = [
             "/output_token_details/reasoning",
             "/thoughtsTokenCount",
             "/thoughts_token_count",
+            "/thoughtsTokens",
+            "/reasoning_tokens",
         ],
     ),
 ];
+
+/// Offers the usage that a framework put at the end of an output, as the sum of all calls: the last `token_usage`.
+pub(super) fn read_total_usage(draft: &mut Draft<'_>, key: &'static str, text: &str) {
+    const MEMBER: &str = "\"token_usage\"";
+    if text.len() > SEARCHED_BYTES_MAX {
+        return;
+    }
+    let Some(at) = text.rfind(MEMBER) else { return };
+    let Some(value) = text[at + MEMBER.len()..].trim_start().strip_prefix(':') else { return };
+    if let Some(Ok(report @ Value::Object(_))) = serde_json::Deserializer::from_str(value).into_iter().next() {
+        read_usage(draft, field::CONTENT, key, &report);
+    }
+}
 
 /// Usage in a provider's own words. Anthropic and Bedrock count the cache beside the input; where a flat key already
 /// told another input, it is that key's matter.
@@ -197,7 +280,11 @@ pub(super) fn tool_call_id(text: &str) -> Option<String> {
     }
     let message: Value = serde_json::from_str(text).ok()?;
     let places = ["/tool_call_id", "/data/tool_call_id", "/kwargs/tool_call_id", "/update/messages/0/tool_call_id"];
-    places.iter().find_map(|place| message.pointer(place)?.as_str()).filter(|id| !id.is_empty()).map(str::to_owned)
+    let found = |message: &Value| {
+        let id = places.iter().find_map(|place| message.pointer(place)?.as_str());
+        id.filter(|id| !id.is_empty()).map(str::to_owned)
+    };
+    found(&message).or_else(|| found(message.get("output")?))
 }
 
 /// The tool whose result this is: a serialised tool message, or an object that says `tool_name`.
@@ -291,6 +378,46 @@ mod tests {
             "{\"generations\":[[{}]]}",
         ] {
             read(text);
+        }
+    }
+
+    #[test]
+    fn haystack_keeps_usage_beside_its_replies() {
+        let embedder = read(
+            r#"{"embedding":[0.1],"meta":{"model":"text-embedding-3-small","usage":{"prompt_tokens":6,"total_tokens":6}}}"#,
+        );
+        assert_eq!(
+            (embedder.text(Text::Model), embedder.count(Count::Input)),
+            (Some("text-embedding-3-small"), Some(6))
+        );
+        let meta = r#"{"model":"gpt-4o","finish_reason":"stop","usage":{"prompt_tokens":85,"completion_tokens":11}}"#;
+        let answers = [
+            format!(r#"{{"replies":[{{"role":"assistant","meta":{meta}}}]}}"#),
+            format!(r#"{{"replies":["Hi"],"meta":[{meta}]}}"#),
+        ];
+        for answer in answers {
+            let draft = read(&answer);
+            assert_eq!((draft.count(Count::Input), draft.count(Count::Output)), (Some(85), Some(11)), "{answer}");
+            assert_eq!((draft.text(Text::Model), draft.text(Text::FinishReason)), (Some("gpt-4o"), Some("stop")));
+        }
+        for odd in [r#"{"meta":7,"replies":"x"}"#, r#"{"meta":[],"replies":[7]}"#, r#"{"meta":{"usage":3}}"#] {
+            assert!(!read(odd).has_counts());
+        }
+    }
+
+    #[test]
+    fn the_last_sum_of_all_calls_is_read() {
+        let mut draft = Draft::new(&StepType::Workflow);
+        read_total_usage(
+            &mut draft,
+            "output.value",
+            r#"{"raw":"\"token_usage\": 1","token_usage": {"prompt_tokens":460,"completion_tokens":62}}"#,
+        );
+        assert_eq!(tokens::usage(&draft).total, Some(522));
+        for text in ["", "\"token_usage\"", "{\"token_usage\": [1]}", "{\"token_usage\": {"] {
+            let mut draft = Draft::new(&StepType::Workflow);
+            read_total_usage(&mut draft, "output.value", text);
+            assert!(!draft.has_counts());
         }
     }
 

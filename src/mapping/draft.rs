@@ -6,8 +6,9 @@ use std::collections::BTreeMap;
 use serde_json::{Map, Value};
 
 use crate::mapping::normal_form::{self, Named};
-use crate::mapping::precedence::{self, Family};
+use crate::mapping::precedence::{self, Family, error_text};
 use crate::mapping::usable;
+use crate::messages;
 use crate::model::span::{self, Event, Origin, Span};
 use crate::model::step::{StepType, Wrapped};
 use crate::model::value::AnyValue;
@@ -38,12 +39,27 @@ impl<'a> Sent<'a> {
         if self.present[word] & bit == 0 {
             return None;
         }
-        span::get(&self.span.attributes, key)
+        let value = span::get(&self.span.attributes, key)?;
+        // Sent twice, and the last time without saying anything: the last usable value counts.
+        if !self.span.duplicate_attributes.is_empty() && !usable::is_usable(value) {
+            let earlier = self.span.duplicate_attributes.iter().rev().filter(|(name, _)| name == key);
+            return earlier.map(|(_, value)| value).find(|value| usable::is_usable(value)).or(Some(value));
+        }
+        Some(value)
     }
 
     /// The string under `key`, if it says something.
     pub(super) fn text(&self, key: &str) -> Option<&'a str> {
         self.get(key).and_then(AnyValue::as_str).filter(|text| usable::is_usable_text(text))
+    }
+
+    /// The value under `key` as JSON: structure as it is, text that begins like structure opened.
+    pub(super) fn json(&self, key: &str) -> Option<Value> {
+        match self.get(key)? {
+            AnyValue::Str(text) if text.trim_start().starts_with(['{', '[', '"']) => serde_json::from_str(text).ok(),
+            value @ (AnyValue::Array(_) | AnyValue::Kvlist(_)) => Some(value.to_plain_json()),
+            _ => None,
+        }
     }
 
     /// What happened in the span, in order; then what log records say of it.
@@ -164,15 +180,22 @@ pub(super) enum Count {
     CacheRead,
     CacheWrite,
     Reasoning,
+    /// The part of the written cache that lives for an hour: it has a price of its own.
+    CacheWrite1h,
+    InputAudio,
+    OutputAudio,
 }
 
-pub(super) const COUNTS: [(Count, &str); 6] = [
+pub(super) const COUNTS: [(Count, &str); 9] = [
     (Count::Input, "input_tokens"),
     (Count::Output, "output_tokens"),
     (Count::Total, "tokens"),
     (Count::CacheRead, "cache_read_tokens"),
     (Count::CacheWrite, "cache_write_tokens"),
     (Count::Reasoning, "reasoning_tokens"),
+    (Count::CacheWrite1h, "cache_write_1h_tokens"),
+    (Count::InputAudio, "input_audio_tokens"),
+    (Count::OutputAudio, "output_audio_tokens"),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -197,6 +220,17 @@ pub(super) struct Content<'a> {
     pub text: Cow<'a, str>,
 }
 
+/// Longer texts are not looked into: messages of that size say something.
+const HOLLOW_BYTES_MAX: usize = 512;
+
+/// Messages without any part: written by instrumentations that keep the roles alone. The next source may know more.
+fn is_hollow(text: &str) -> bool {
+    text.len() <= HOLLOW_BYTES_MAX
+        && text.starts_with(['[', '{'])
+        && text.contains("\"role\"")
+        && messages::parse(text).is_some_and(|all| all.iter().all(|message| message.parts.is_empty()))
+}
+
 pub(super) struct Draft<'a> {
     families: &'static [Family],
     texts: [Option<Offer<'a>>; TEXTS],
@@ -206,6 +240,8 @@ pub(super) struct Draft<'a> {
     pub cost: Option<(f64, &'static str)>,
     pub time_to_first_token_ms: Option<(f64, &'static str)>,
     pub streaming: Option<bool>,
+    /// The span only records how a stream ended that took this long, after the span of its call.
+    pub stream_took_ms: Option<f64>,
     pub tags: Vec<String>,
     pub run_metadata: Map<String, Value>,
     pub wraps: Option<Wrapped>,
@@ -213,6 +249,8 @@ pub(super) struct Draft<'a> {
     pub failed: Option<&'static str>,
     /// The sender marked this step as the one that speaks for the run.
     pub run_root: bool,
+    /// The step was put off, to be done or allowed elsewhere: no failure, whatever was raised.
+    pub deferred: bool,
     /// Cache tokens are not part of the input count; known from the shape that reported them.
     pub cache_is_outside: bool,
     pub more: Map<String, Value>,
@@ -229,11 +267,13 @@ impl<'a> Draft<'a> {
             cost: None,
             time_to_first_token_ms: None,
             streaming: None,
+            stream_took_ms: None,
             tags: Vec::new(),
             run_metadata: Map::new(),
             wraps: None,
             failed: None,
             run_root: false,
+            deferred: false,
             cache_is_outside: false,
             more: Map::new(),
             warnings: Vec::new(),
@@ -277,6 +317,11 @@ impl<'a> Draft<'a> {
 
     pub(super) fn text(&self, text: Text) -> Option<&str> {
         self.texts[text as usize].as_ref().map(|offer| &*offer.value)
+    }
+
+    /// Whether the step's own words for its failure are no words but the code of a protocol.
+    pub(super) fn has_failure_code(&self) -> bool {
+        self.texts[Text::Failure as usize].as_ref().is_some_and(|offer| offer.rank >= error_text::HTTP_STATUS)
     }
 
     pub(super) fn take(&mut self, text: Text) -> Option<Offer<'a>> {
@@ -341,7 +386,7 @@ impl<'a> Draft<'a> {
         if best.as_ref().is_some_and(|(best, _)| *best <= rank) {
             return;
         }
-        if let Some(content) = make() {
+        if let Some(content) = make().filter(|content| !is_hollow(&content.text)) {
             *best = Some((rank, content));
         }
     }

@@ -138,9 +138,11 @@ fn type_of_word(word: &str) -> Option<StepType> {
         "tool" | "function_call" | "tool_call" | "tool_use" | "tool_execution" | "execute_tool" | "tool_invocation"
         | "mcp" | "mcp_tool" | "mcp_tool_call" | "code_execution" => StepType::ToolCall,
         "agent" | "agent_run" | "invoke_agent" | "sub_agent" | "subagent" | "agent_invocation" | "run_agent"
-        | "agent_execution" => StepType::Agent,
-        "chain" | "workflow" | "task" | "pipeline" | "flow" | "graph" | "step" | "entry" => StepType::Workflow,
-        "retriever" | "retrieval" | "retrieve" | "vector_store" | "knowledge_retrieval" => StepType::Retrieval,
+        | "agent_execution" | "agent_process" => StepType::Agent,
+        "chain" | "workflow" | "task" | "pipeline" | "flow" | "graph" | "step" | "entry" | "action" => {
+            StepType::Workflow
+        }
+        "retriever" | "retrieval" | "retrieve" | "vector_store" | "knowledge_retrieval" | "rag" => StepType::Retrieval,
         "embedding" | "embeddings" | "embed" => StepType::Embedding,
         "reranker" | "rerank" | "reranking" => StepType::Rerank,
         "guardrail" | "guardrails" => StepType::Guardrail,
@@ -161,7 +163,7 @@ pub(super) enum Counted {
 
 /// What the key of a number counts, if it counts tokens that were spent.
 pub(super) fn counted(words: &Words) -> Option<Counted> {
-    const NO_USAGE: [&str; 24] = [
+    const NO_USAGE: [&str; 25] = [
         "estimat",
         "max_",
         "min_",
@@ -186,6 +188,7 @@ pub(super) fn counted(words: &Words) -> Option<Counted> {
         "length",
         "tool_use",
         "num_",
+        "text_token",
     ];
     if !(words.has("token") || words.has("usage")) || NO_USAGE.iter().any(|part| words.has(part)) {
         return None;

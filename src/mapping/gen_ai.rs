@@ -55,11 +55,15 @@ const COUNTS: [(Count, u8, &str); 11] = [
 ];
 
 /// Seconds until the first chunk of a stream.
-const FIRST_CHUNK_S: [&str; 3] = [
+const FIRST_CHUNK_S: [&str; 4] = [
     "gen_ai.response.time_to_first_chunk",
     "gen_ai.client.operation.time_to_first_chunk",
     "gen_ai.response.time_to_first_token",
+    "gen_ai.streaming.time_to_first_token",
 ];
+pub(super) const STRANDS_SCOPE: &str = "strands.telemetry.tracer";
+/// Milliseconds with Strands, seconds with OpenLIT, which fills it for calls that do not stream too.
+const FIRST_TOKEN: &str = "gen_ai.server.time_to_first_token";
 
 pub(super) fn speaks(sent: &Sent<'_>) -> bool {
     sent.has_under("gen_ai.") || sent.events().iter().any(|event| event.name.starts_with("gen_ai."))
@@ -124,6 +128,9 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     for key in ["gen_ai.request.stream", "gen_ai.request.streaming", "gen_ai.request.is_stream"] {
         draft.streaming = draft.streaming.or_else(|| sent.get(key).and_then(usable::boolean));
     }
+    if draft.time_to_first_token_ms.is_none() && draft.streaming != Some(false) {
+        draft.offer_time_to_first_token_ms(FIRST_TOKEN, first_token_ms(sent));
+    }
     for key in ["operation.cost", "gen_ai.cost.total_cost", "gen_ai.usage.cost", "gen_ai.usage.total_cost"] {
         draft.offer_cost(key, sent.get(key));
     }
@@ -134,6 +141,14 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     {
         draft.offer_text(Text::FinishReason, field::CONTENT, OUTPUT, reason.into());
     }
+}
+
+fn first_token_ms(sent: &Sent<'_>) -> Option<f64> {
+    let value = sent.get(FIRST_TOKEN)?;
+    let is_ms = matches!(value, AnyValue::Int(_)) || sent.origin.scope_name == STRANDS_SCOPE;
+    let ms = usable::number(value)? * if is_ms { 1.0 } else { 1000.0 };
+    let latency_ms = sent.span.end_ns.saturating_sub(sent.span.start_ns) as f64 / 1e6;
+    (sent.span.end_ns == 0 || ms < latency_ms).then_some(ms)
 }
 
 /// A list, or the text of one: the first reason stands for the call.

@@ -56,7 +56,8 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, _kind: &StepType, draft: &mut Draft<'a
         Some(Content { source: "gen_ai.*.message", text: canonical::write(&messages)?.into() })
     });
     draft.offer_content(Side::Output, Family::MessageEvents, || {
-        let choices: Vec<Message<'_>> = events.iter().filter(|event| event.name == CHOICE).map(choice).collect();
+        let choices: Vec<Message<'_>> =
+            (events.iter()).filter(|event| event.name == CHOICE).map(|event| choice(Body::of(event).0)).collect();
         Some(Content { source: "gen_ai.choice*", text: canonical::write(&choices)?.into() })
     });
     offer_from_event(draft, Side::Input, Family::ToolEvents, events, (TOOL_MESSAGE, "content"), "gen_ai.tool.message*");
@@ -132,8 +133,8 @@ fn told_once(mut messages: Vec<Message<'_>>) -> Vec<Message<'_>> {
     messages
 }
 
-fn choice(event: &Event) -> Message<'_> {
-    let Body(mut body) = Body::of(event);
+/// The message of `gen_ai.choice`: in the body, or the body itself.
+pub(super) fn choice<'a>(mut body: Map<String, Value>) -> Message<'a> {
     let reason = body.get("finish_reason").and_then(Value::as_str).map(|text| Cow::Owned(text.to_owned()));
     let inner = match body.remove("message") {
         Some(Value::Object(inner)) => inner,
@@ -144,7 +145,8 @@ fn choice(event: &Event) -> Message<'_> {
     Message { finish_reason: reason, ..message(role, inner) }
 }
 
-fn message<'a>(role: String, mut body: Map<String, Value>) -> Message<'a> {
+/// The message of any other event.
+pub(super) fn message<'a>(role: String, mut body: Map<String, Value>) -> Message<'a> {
     let content = body.remove("content").unwrap_or_default();
     let body = Value::Object(body);
     let answered = canonical::owned(&body, "id").or_else(|| canonical::owned(&body, "tool_call_id"));
@@ -173,10 +175,13 @@ struct Body(Map<String, Value>);
 
 impl Body {
     fn of(event: &Event) -> Body {
-        if let Some(AnyValue::Str(text)) = span::get(&event.attributes, "gen_ai.event.content")
-            && let Ok(Value::Object(body)) = serde_json::from_str(text)
-        {
-            return Body(body);
+        // `event_body` is Logfire's word, around the instrumentation of google-genai.
+        for key in ["gen_ai.event.content", "event_body"] {
+            if let Some(AnyValue::Str(text)) = span::get(&event.attributes, key)
+                && let Ok(Value::Object(body)) = serde_json::from_str(text)
+            {
+                return Body(body);
+            }
         }
         Body(event.attributes.iter().map(|(key, value)| (key.clone(), open(value))).collect())
     }

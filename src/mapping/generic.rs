@@ -16,6 +16,8 @@ pub(super) const CLIENT: i32 = 3;
 pub(super) const CONSUMER: i32 = 5;
 
 const HTTP: [&str; 4] = ["http.request.method", "http.method", "http.url", "url.full"];
+/// The first of them are methods.
+const HTTP_METHODS: usize = 2;
 const HTTP_STATUS: [&str; 2] = ["http.response.status_code", "http.status_code"];
 const DB: [&str; 2] = ["db.system.name", "db.system"];
 const RPC: [&str; 2] = ["rpc.system.name", "rpc.system"];
@@ -45,7 +47,10 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
         (&MESSAGING, StepType::Messaging),
         (&FUNCTION, StepType::Function),
     ];
+    let is_exchange = matches!(sent.span.kind, CLIENT | SERVER);
     for (keys, typed) in families {
+        // A mere URL on an internal span is something that was worked on, not a request.
+        let keys = if typed == StepType::HttpRequest && !is_exchange { &keys[..HTTP_METHODS] } else { keys };
         if let Some(key) = keys.iter().find(|key| sent.has(key)) {
             choice.offer(kind::GENERIC, typed, key);
         }
@@ -69,10 +74,13 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         StepType::Rpc => {
             if let (Some(service), Some(method)) = (sent.text("rpc.service"), sent.text("rpc.method")) {
                 draft.offer_text(Text::Name, field::GEN_AI, "rpc.method", format!("{service}/{method}").into());
+            } else if let Some(method) = sent.text("rpc.method") {
+                draft.offer_text(Text::Name, field::GEN_AI, "rpc.method", method.into());
             }
         }
         StepType::Messaging => {
-            let (name, destination) = (&sent.span.name, sent.text("messaging.destination.name"));
+            let keys = ["messaging.destination.name", "messaging.destination"];
+            let (name, destination) = (&sent.span.name, keys.iter().find_map(|key| sent.text(key)));
             if let Some(destination) = destination.filter(|it| !name.contains(*it)) {
                 let name = format!("{name} {destination}");
                 draft.offer_text(Text::Name, field::GEN_AI, "messaging.destination.name", name.into());
@@ -89,7 +97,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
 }
 
 fn http<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
-    let method = HTTP[..2].iter().find_map(|key| sent.text(key));
+    let method = HTTP[..HTTP_METHODS].iter().find_map(|key| sent.text(key));
     let path = http_path(sent);
     if let (Some(method), Some(path)) = (method, &path) {
         draft.offer_text(Text::Name, field::GEN_AI, "http.request.method", format!("{method} {path}").into());

@@ -46,6 +46,16 @@ impl<'a> Family<'a> {
         items.into_iter().map(|(_, family)| family).collect()
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Every member with what remains of its key.
+    pub(super) fn members(&self) -> impl Iterator<Item = (&'a str, &'a AnyValue)> {
+        let at = self.at;
+        self.entries.iter().filter_map(move |(key, value)| Some((key.get(at..)?, value)))
+    }
+
     /// The value of a numbered member that is a value itself: `tool_calls.0` and not `tool_calls.0.id`.
     pub(super) fn own(&self) -> Option<&'a AnyValue> {
         self.get("")

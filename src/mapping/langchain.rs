@@ -13,7 +13,6 @@ use crate::mapping::draft::{Draft, KindChoice, Sent, Text};
 use crate::mapping::precedence::{field, identity};
 use crate::mapping::usable;
 use crate::model::step::StepType;
-use crate::model::value::AnyValue;
 
 /// Attributes that hold the whole metadata as JSON text.
 const WHOLE: [&str; 2] = ["metadata", "langfuse.observation.metadata"];
@@ -112,15 +111,9 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
 }
 
-/// A member of flattened metadata, without the quotes that some carriers leave around strings.
+/// A member of flattened metadata.
 fn member<'a>(sent: &Sent<'a>, key: &str) -> Option<Cow<'a, str>> {
-    match sent.get(key)? {
-        quoted @ AnyValue::Str(text) if text.starts_with('"') => match usable::opened(quoted) {
-            Value::String(inner) if usable::is_usable_text(&inner) => Some(inner.into()),
-            _ => None,
-        },
-        other => usable::scalar_text(other),
-    }
+    usable::bare_text(sent.get(key)?)
 }
 
 fn is_plumbing(name: &str) -> bool {
@@ -263,6 +256,7 @@ impl<'de> Deserialize<'de> for Key<'de> {
     }
 }
 
+/// What LangChain writes about its own machinery.
 pub(super) fn is_machinery(key: &str) -> bool {
     ["langgraph_", "ls_", "lc_"].iter().any(|prefix| key.starts_with(prefix))
         || matches!(key, "checkpoint_ns" | "checkpoint_id" | "__pregel_task_id" | "run_id" | "run_attempt")

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use chrono::{DateTime, FixedOffset};
+use chrono::{DateTime, NaiveDateTime};
 use serde_json::{Map, Value};
 
 use crate::mapping::content_json;
@@ -24,7 +24,7 @@ const BOUNDARY: [&str; 2] = ["langfuse.internal.is_app_root", "langfuse.internal
 const TAGS: [&str; 4] =
     ["langfuse.trace.tags", "langfuse.tags", "metadata.langfuse_tags", "langfuse.trace.metadata.langfuse_tags"];
 
-const TEXTS: [(Text, u8, &str); 16] = [
+const TEXTS: [(Text, u8, &str); 14] = [
     (Text::Model, field::LANGFUSE, "langfuse.observation.model.name"),
     (Text::SessionId, identity::LANGFUSE, "langfuse.session.id"),
     (Text::SessionId, identity::PLAIN, "session.id"),
@@ -39,8 +39,6 @@ const TEXTS: [(Text, u8, &str); 16] = [
     (Text::UserId, identity::METADATA - 1, "langfuse.observation.metadata.langfuse_user_id"),
     (Text::RunName, field::LANGFUSE, "langfuse.trace.name"),
     (Text::ToolCallId, field::METADATA, "langfuse.observation.metadata.tool_call_id"),
-    (Text::RunInput, field::LANGFUSE, "langfuse.trace.input"),
-    (Text::RunOutput, field::LANGFUSE, "langfuse.trace.output"),
 ];
 
 /// Key → name in the run's metadata.
@@ -78,15 +76,26 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
 }
 
 pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
-    draft.offer_texts(sent, &TEXTS);
+    for (text, rank, key) in TEXTS {
+        if draft.wants(text, rank)
+            && let Some(value) = sent.get(key).and_then(usable::bare_text)
+        {
+            draft.offer_text(text, rank, key, value);
+        }
+    }
+    // These may be structures: they are read where the run is made.
+    draft.offer_texts(
+        sent,
+        &[
+            (Text::RunInput, field::LANGFUSE, "langfuse.trace.input"),
+            (Text::RunOutput, field::LANGFUSE, "langfuse.trace.output"),
+        ],
+    );
     draft.offer_attribute(Side::Input, Family::Langfuse, sent, "langfuse.observation.input");
     if *kind != StepType::Embedding {
         draft.offer_attribute(Side::Output, Family::Langfuse, sent, "langfuse.observation.output");
     }
     draft.run_root |= BOUNDARY.iter().any(|key| sent.get(key).and_then(usable::boolean) == Some(true));
-    if sent.text(LEVEL).is_some_and(|level| level.eq_ignore_ascii_case("ERROR")) {
-        draft.failed = draft.failed.or(Some(LEVEL));
-    }
     const MESSAGE: &str = "langfuse.observation.status_message";
     draft.offer_texts(sent, &[(Text::Failure, error_text::STATUS_MESSAGE, MESSAGE)]);
     if let Some(usage) = object(sent, USAGE) {
@@ -207,7 +216,11 @@ fn total_cost(details: &Map<String, Value>) -> Option<f64> {
 /// An instant in text, sometimes in quotes of its own.
 fn first_token_ms(sent: &Sent<'_>) -> Option<f64> {
     let text = sent.text(FIRST_TOKEN)?.trim().trim_matches('"');
-    let at: DateTime<FixedOffset> = DateTime::parse_from_rfc3339(text).ok()?;
+    let at = match DateTime::parse_from_rfc3339(text) {
+        Ok(at) => at.to_utc(),
+        // Without a zone it is UTC.
+        Err(_) => text.parse::<NaiveDateTime>().ok()?.and_utc(),
+    };
     let at = u64::try_from(at.timestamp_nanos_opt()?).ok()?;
     let start = sent.span.start_ns;
     (start > 0 && at >= start).then(|| (at - start) as f64 / 1e6)

@@ -22,6 +22,7 @@ use crate::model::log::{LogRow, SpanLog};
 use crate::model::span::Origin;
 use crate::model::step::Step;
 use crate::otlp::LogGroup;
+use crate::prices::Prices;
 
 /// Records that one span takes; what is above waits beside the run. Those about GenAI come first.
 const LOGS_MAX: usize = 1000;
@@ -62,6 +63,7 @@ pub(super) fn rows(
 pub(super) fn join(
     mut steps: Vec<Step>,
     logs: Vec<LogRow>,
+    prices: &Prices,
     origin_of: &dyn Fn(Uuid) -> Option<String>,
 ) -> (Vec<Step>, Vec<LogRow>) {
     let mut opened: HashMap<Uuid, Origin> = HashMap::new();
@@ -73,7 +75,8 @@ pub(super) fn join(
     }
     records.sort_by(|a, b| a.0.cmp(&b.0));
     if steps.is_empty() && records.iter().any(|(_, _, log)| log.record.trace_id.is_none()) {
-        return stand_alone(records.into_iter().map(|(_, row, log)| (row, log)).collect(), origin_of);
+        let records = records.into_iter().map(|(_, row, log)| (row, log)).collect();
+        return stand_alone(records, prices, origin_of);
     }
     let targets = claude_code::targets(&steps, records.iter().map(|(_, row, log)| (row.span_id.as_str(), log)));
 
@@ -91,7 +94,7 @@ pub(super) fn join(
             loose.extend(logs.split_off(LOGS_MAX).into_iter().map(|(row, _)| row));
         }
         let (rows, logs): (Vec<LogRow>, Vec<SpanLog>) = logs.into_iter().unzip();
-        match with_records(step, logs, origin_of, &mut hasher) {
+        match with_records(step, logs, prices, origin_of, &mut hasher) {
             Some(joined) => *step = joined,
             None => loose.extend(rows),
         }
@@ -104,6 +107,7 @@ pub(super) fn join(
 /// The steps of a run that has no spans and never will: no record of it is of a trace.
 fn stand_alone(
     records: Vec<(LogRow, SpanLog)>,
+    prices: &Prices,
     origin_of: &dyn Fn(Uuid) -> Option<String>,
 ) -> (Vec<Step>, Vec<LogRow>) {
     let (spans, loose) = log_runs::spans(records);
@@ -115,6 +119,7 @@ fn stand_alone(
             origin: &producer,
             origin_id: Some(row.origin),
             day_of_receipt: row.day,
+            prices: Some(prices),
             added: &[],
             versions: &[],
         };
@@ -131,6 +136,7 @@ fn opened_origin(id: Uuid, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Origin
 fn with_records(
     joined: &Step,
     logs: Vec<SpanLog>,
+    prices: &Prices,
     origin_of: &dyn Fn(Uuid) -> Option<String>,
     hasher: &mut SpanHasher,
 ) -> Option<Step> {
@@ -145,6 +151,7 @@ fn with_records(
         day_of_receipt: joined.day,
         added: &added,
         versions: &stored.versions,
+        prices: Some(prices),
     };
     let mut mapped = step(&span, &making, hasher);
     mapped.day = joined.day;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::mapping::content_json;
 use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::gen_ai_legacy::span_offset_ms;
 use crate::mapping::precedence::{Family, field, identity, kind};
 use crate::mapping::usable;
 use crate::model::step::StepType;
@@ -18,6 +19,8 @@ const OUTPUTS: &str = "mlflow.spanOutputs";
 const USAGE: &str = "mlflow.chat.tokenUsage";
 const COST: &str = "mlflow.llm.cost";
 const LOG_LEVEL: &str = "mlflow.spanLogLevel";
+/// Start of the names of the events that hold the pieces of a stream.
+const CHUNK: &str = "mlflow.chunk.item.";
 /// `ERROR` among MLflow's levels, which are those of Python's logging.
 const ERROR_LEVEL: f64 = 40.0;
 
@@ -98,6 +101,8 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     {
         draft.offer_text(Text::ToolCallId, field::CONTENT, OUTPUTS, id.into());
     }
+    let first_chunk = sent.events().iter().find(|event| event.name.starts_with(CHUNK));
+    draft.offer_time_to_first_token_ms(CHUNK, first_chunk.and_then(|event| span_offset_ms(sent, event)));
     if sent.get(LOG_LEVEL).and_then(usable::number).is_some_and(|level| level >= ERROR_LEVEL) {
         draft.failed = draft.failed.or(Some(LOG_LEVEL));
     }
@@ -115,14 +120,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
 
 /// The string inside the JSON text; other writers of these keys leave it bare.
 fn unquoted<'a>(sent: &Sent<'a>, key: &str) -> Option<Cow<'a, str>> {
-    match sent.get(key)? {
-        AnyValue::Str(text) if text.starts_with('"') => {
-            let inner: String = serde_json::from_str(text).ok()?;
-            usable::is_usable_text(&inner).then_some(Cow::Owned(inner))
-        }
-        AnyValue::Str(text) if text.starts_with(['{', '[']) => None,
-        other => usable::scalar_text(other),
-    }
+    usable::bare_text(sent.get(key)?)
 }
 
 fn json(sent: &Sent<'_>, key: &str) -> Option<Value> {

@@ -18,6 +18,7 @@ use crate::model::log::LogRow;
 use crate::model::span::{Origin, Span};
 use crate::model::step::{Step, StepType};
 use crate::otlp::{LogGroup, SpanGroup};
+use crate::prices::Prices;
 
 pub mod detail;
 
@@ -25,19 +26,33 @@ mod usable;
 mod normal_form;
 mod precedence;
 mod indexed;
+mod python_literal;
+mod tags;
 mod canonical;
 mod draft;
 mod tokens;
 mod content_json;
 mod langchain;
+mod association;
 mod gen_ai_legacy;
 mod gen_ai;
 mod openinference;
 mod anthropic_sdk;
+mod event_list;
+mod pydantic_ai;
+mod logfire;
+mod openai_agents;
 mod claude_code;
 mod gemini_cli;
 mod google_adk;
 mod semantic_kernel;
+mod ag2;
+mod mastra;
+mod sentry;
+mod voltagent;
+mod genkit;
+mod livekit;
+mod flue;
 mod ai_sdk;
 mod ai_sdk_7;
 mod langfuse;
@@ -45,8 +60,26 @@ mod langsmith;
 mod mlflow;
 mod familiar;
 mod unflatten;
+mod any_content;
 mod any_prefix;
 mod any_event;
+mod indexed_prompts;
+mod vector_db;
+mod openllmetry;
+mod crewai;
+mod strands;
+mod agent_framework;
+mod mcp;
+mod spring_ai;
+mod minor;
+mod litellm;
+mod laminar;
+mod agentops;
+mod openlit;
+mod braintrust;
+mod langwatch;
+mod haystack;
+mod openinference_frameworks;
 mod generic;
 mod status;
 mod content_hash;
@@ -54,9 +87,14 @@ mod log_events;
 mod log_runs;
 mod logs;
 mod origin;
+mod cost;
 mod step;
 mod merge;
 mod pending;
+
+/// The version of the rules as a whole, stored with every step that they made. Whoever changes what a span that is stored
+/// already would be mapped to raises it by one, with the change: `vectoros remap` then makes the older steps anew.
+pub const VERSION: i32 = 2;
 
 /// How the spans of one instrumentation or convention are read.
 struct Dialect {
@@ -89,6 +127,32 @@ const DIALECTS: &[Dialect] = dialects! {
     ai_sdk_7;
     langsmith;
     mlflow;
+    indexed_prompts;
+    openllmetry;
+    crewai;
+    pydantic_ai;
+    logfire;
+    openai_agents;
+    strands;
+    agent_framework;
+    mcp;
+    spring_ai;
+    minor;
+    litellm;
+    laminar;
+    agentops;
+    openlit;
+    braintrust;
+    langwatch;
+    haystack;
+    openinference_frameworks;
+    ag2;
+    mastra;
+    sentry;
+    voltagent;
+    genkit;
+    livekit;
+    flue;
     langchain;
     any_prefix;
     any_event;
@@ -96,11 +160,12 @@ const DIALECTS: &[Dialect] = dialects! {
 };
 
 /// Maps every span; never fails, never loses an attribute. `received_at` only stands in for an unusable start time
-/// when the partition day is chosen.
+/// when the partition day is chosen. Calls are priced by `prices`.
 pub fn map_traces(
     project: ProjectId,
     groups: Vec<SpanGroup>,
     received_at: DateTime<Utc>,
+    prices: &Prices,
 ) -> (Vec<Step>, Vec<OriginRow>) {
     let mut steps = Vec::with_capacity(groups.iter().map(|group| group.items.len()).sum());
     let mut origins = Vec::new();
@@ -115,6 +180,7 @@ pub fn map_traces(
             day_of_receipt: received_at.date_naive(),
             added: &[],
             versions: &[],
+            prices: Some(prices),
         };
         steps.extend(group.items.iter().map(|span| step::step(&pending::announced(span), &making, &mut hasher)));
         if known.insert(row.id) {
@@ -138,9 +204,10 @@ pub fn map_logs(
 pub fn with_logs(
     steps: Vec<Step>,
     logs: Vec<LogRow>,
+    prices: &Prices,
     origin_of: &dyn Fn(Uuid) -> Option<String>,
 ) -> (Vec<Step>, Vec<LogRow>) {
-    if logs.is_empty() { (steps, logs) } else { logs::join(steps, logs, origin_of) }
+    if logs.is_empty() { (steps, logs) } else { logs::join(steps, logs, prices, origin_of) }
 }
 
 /// Field of a step or of its run → the key that supplies it by the rules as they are now.
@@ -152,6 +219,7 @@ pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static 
         day_of_receipt: NaiveDate::default(),
         added: &[],
         versions: &[],
+        prices: None,
     };
     step::sources(span, &making)
 }
@@ -160,8 +228,19 @@ pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static 
 /// copies matters. Ended beats unended, then the later end, more attributes, the larger content hash. Attributes that
 /// only the other version has are added; the other version itself is kept in `metadata.otel.versions`, up to a bound.
 /// `origin_of` gives the stored body of an [`OriginRow`].
-pub fn merge(one: Step, other: Step, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
-    merge::merge(one, other, origin_of)
+pub fn merge(one: Step, other: Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Step {
+    merge::merge(one, other, prices, origin_of)
+}
+
+/// A stored step by the rules as they are now, with all versions that are kept of its span; its key stays. `None` for a
+/// step that came from no span.
+pub fn remap(step: &Step, prices: &Prices, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Option<Step> {
+    merge::remap(step, prices, origin_of)
+}
+
+/// The origins that [`remap`] may ask for.
+pub fn origins_of(step: &Step) -> Vec<Uuid> {
+    merge::origins_of(step)
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 
 /// Frameworks that stand where a provider is expected. They never answered a model call.
-const FRAMEWORKS: [&str; 15] = [
+const FRAMEWORKS: [&str; 29] = [
     "langchain",
     "langgraph",
     "crewai",
@@ -19,10 +19,24 @@ const FRAMEWORKS: [&str; 15] = [
     "pydantic-ai",
     "litellm",
     "inmemoryvectorstore",
+    "spring_ai",
+    "spring-ai",
+    "semantic_kernel",
+    "microsoft.semantic_kernel",
+    "microsoft.agents.ai",
+    "microsoft.extensions.ai",
+    "microsoft.extensions.ai.agents",
+    "openai_agents",
+    "openai-agents",
+    "smolagents",
+    "dspy",
+    "langchain4j",
+    "pydantic_ai",
+    "mastra",
 ];
 
 /// Names of one provider, and the one that the GenAI semantic conventions give it.
-const PROVIDERS: [(&str, &str); 26] = [
+const PROVIDERS: [(&str, &str); 27] = [
     ("az.ai.inference", "azure.ai.inference"),
     ("azure_ai_inference", "azure.ai.inference"),
     ("az.ai.openai", "azure.ai.openai"),
@@ -33,6 +47,7 @@ const PROVIDERS: [(&str, &str); 26] = [
     ("google_genai", "gcp.gemini"),
     ("google.generative-ai", "gcp.gemini"),
     ("gcp.gen_ai", "gcp.gemini"),
+    ("googleai", "gcp.gemini"),
     ("google", "gcp.gemini"),
     ("vertex_ai", "gcp.vertex_ai"),
     ("vertexai", "gcp.vertex_ai"),
@@ -100,7 +115,7 @@ const MODELS: [(&str, &str); 12] = [
 ];
 
 /// Endings that frameworks add to the name of an agent or tool: the method that ran.
-const METHOD_SUFFIXES: [&str; 11] = [
+const METHOD_SUFFIXES: [&str; 14] = [
     ".run",
     ".arun",
     ".kickoff",
@@ -112,6 +127,9 @@ const METHOD_SUFFIXES: [&str; 11] = [
     ".on_messages",
     ".__call__",
     ".forward",
+    ".aforward",
+    ".acall",
+    ".kickoff_async",
 ];
 
 /// What a value of a provider attribute really names.

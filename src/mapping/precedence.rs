@@ -77,6 +77,8 @@ pub(super) mod error_text {
     /// A vendor's own status message.
     pub const STATUS_MESSAGE: u8 = 30;
     pub const MESSAGE: u8 = 40;
+    /// What a failed tool gave as its result.
+    pub const RESULT: u8 = 55;
     pub const HTTP_STATUS: u8 = 60;
     pub const ANY_PREFIX: u8 = 80;
 }
@@ -252,6 +254,7 @@ const TOOL_CALL: &[Family] = &[
 const RETRIEVAL: &[Family] = &[
     Retrieval,
     Memory,
+    Mcp,
     Langfuse,
     Laminar,
     LangWatch,
@@ -259,6 +262,7 @@ const RETRIEVAL: &[Family] = &[
     GenAiMessages,
     MessageEvents,
     OperationDetails,
+    IndexedPrompts,
     Mlflow,
     TraceloopEntity,
     OpenInferenceValue,

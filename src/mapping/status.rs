@@ -1,10 +1,13 @@
 //! Whether a span succeeded, failed, timed out or is still running, and in which words.
 
+use serde_json::Value;
+
 use crate::mapping::draft::{Draft, Sent, Side, Text};
 use crate::mapping::generic;
 use crate::mapping::langchain;
 use crate::mapping::normal_form;
 use crate::mapping::usable;
+use crate::messages;
 use crate::model::span::{self, Event};
 use crate::model::step::{Status, StepType};
 use crate::model::value::AnyValue;
@@ -31,6 +34,8 @@ const TIMEOUT_TYPES: [&str; 13] = [
     "HttpTimeoutException",
 ];
 const TIMEOUT_STARTS: [&str; 3] = ["timed out", "Request timed out", "context deadline exceeded"];
+/// Exceptions by which a tool hands its call to somebody else: a person who approves, a process that answers later.
+const DEFERRALS: [&str; 2] = ["CallDeferred", "ApprovalRequired"];
 const CANCEL_TYPES: [&str; 5] = ["Cancel", "Abort", "KeyboardInterrupt", "GeneratorExit", "SIGTERM"];
 
 /// What a span's end means.
@@ -43,6 +48,10 @@ pub(super) struct Outcome {
     pub timeout_reason: Option<String>,
     pub control_flow: Option<&'static str>,
     pub cancelled: bool,
+    /// The call was handed to somebody else.
+    pub deferred: bool,
+    /// The error text is nothing but the type of the error.
+    pub error_is_type: bool,
     /// An exception was recorded that is no cancellation and no control flow.
     pub exception: bool,
     /// Status ERROR without any sign that the failure is this span's own.
@@ -62,6 +71,12 @@ pub(super) fn outcome(sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> Ou
         outcome.control_flow = Some(word);
         return outcome;
     }
+    if draft.deferred {}
+
+    if signs.types().any(|kind| DEFERRALS.contains(&last_segment(kind))) {
+        outcome.deferred = true;
+        return outcome;
+    }
     let is_cancel = signs.is_cancel();
     outcome.exception = signs.exception.is_some() && !is_cancel;
     if !is_error && is_cancel {
@@ -72,12 +87,13 @@ pub(super) fn outcome(sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> Ou
     let failed = is_error
         || signs.error_type.is_some()
         || draft.failed.is_some()
+        || says_failure(sent).is_some()
         || (outcome.exception && !has_output && fails_by_exception(kind))
         || (!has_output && draft.text(Text::FinishReason).map(normal_form::finish_reason).as_deref() == Some("error"));
     if !failed {
         return outcome;
     }
-    let text = signs.text(draft);
+    let text = signs.text(sent, kind, draft);
     if signs.is_timeout(&text, sent) {
         outcome.status = Status::Timeout;
         outcome.timeout_reason = Some(text);
@@ -85,8 +101,32 @@ pub(super) fn outcome(sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> Ou
     }
     outcome.status = Status::Error;
     outcome.error_may_be_childs = is_error && signs.error_type.is_none() && signs.exception.is_none();
+    outcome.error_is_type = signs.types().any(|kind| kind == text);
     outcome.error = Some(if is_cancel { limited(&format!("cancelled: {text}")) } else { text });
     outcome
+}
+
+/// What instrumentations write beside the status of the span, or in its place.
+const FAILURES: [(&str, fn(&AnyValue) -> bool); 9] = [
+    ("gen_ai.tool.status", |value| is_word(value, &["error", "failed"])),
+    ("tool.status", |value| is_word(value, &["error", "failed"])),
+    ("gen_ai.task.status", |value| is_word(value, &["failure", "failed", "error"])),
+    ("agentops.session.end_state", |value| is_word(value, &["fail", "failed", "error"])),
+    ("genkit:state", |value| is_word(value, &["error"])),
+    ("langfuse.observation.level", |value| is_word(value, &["error"])),
+    ("lk.function_tool.is_error", |value| usable::boolean(value) == Some(true)),
+    ("mcp.tool.result.is_error", |value| usable::boolean(value) == Some(true)),
+    // ERROR among the severities of OpenTelemetry; setting a level does not touch the status.
+    ("logfire.level_num", |value| usable::number(value).is_some_and(|level| level >= 17.0)),
+];
+
+fn is_word(value: &AnyValue, words: &[&str]) -> bool {
+    value.as_str().is_some_and(|text| words.iter().any(|word| text.trim().eq_ignore_ascii_case(word)))
+}
+
+/// The key that says that the step failed, whatever its status.
+fn says_failure(sent: &Sent<'_>) -> Option<&'static str> {
+    FAILURES.iter().find(|(key, fails)| sent.get(key).is_some_and(fails)).map(|(key, _)| *key)
 }
 
 /// Steps that produce something themselves; an agent may have dealt with an exception it recorded.
@@ -129,27 +169,50 @@ impl<'a> Signs<'a> {
     }
 
     fn is_timeout(&self, text: &str, sent: &Sent<'_>) -> bool {
-        self.types().any(|kind| {
-            let kind = kind.trim_start_matches("<class '").trim_end_matches("'>");
-            let last = kind.rsplit(['.', ':', '/', '$']).next().unwrap_or(kind);
-            TIMEOUT_TYPES.contains(&kind) || TIMEOUT_TYPES.contains(&last)
-        }) || generic::http_status(sent).is_some_and(|(_, status)| status == 408.0 || status == 504.0)
+        self.types().any(|kind| TIMEOUT_TYPES.contains(&kind) || TIMEOUT_TYPES.contains(&last_segment(kind)))
+            || generic::http_status(sent).is_some_and(|(_, status)| status == 408.0 || status == 504.0)
             || TIMEOUT_STARTS.iter().any(|start| text.starts_with(start))
     }
 
     /// The first text that says something, without the stack trace that some senders append.
-    fn text(&self, draft: &Draft<'_>) -> String {
+    fn text(&self, sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> String {
         let exception = self.exception.unwrap_or_default();
-        let candidates = [
-            without_trace(self.message),
-            without_trace(exception.1),
-            draft.text(Text::Failure).unwrap_or_default(),
-            exception.0,
-            self.error_type.unwrap_or_default(),
-        ];
-        let found = candidates.into_iter().find(|text| !text.trim().is_empty());
-        limited(found.unwrap_or("error"))
+        let told =
+            [without_trace(self.message), without_trace(exception.1), draft.text(Text::Failure).unwrap_or_default()];
+        let says = |text: &&str| !text.trim().is_empty();
+        if let Some(text) = told[..2].iter().copied().find(says) {
+            return limited(text);
+        }
+        let error = attribute_text(sent);
+        let result = (*kind == StepType::ToolCall)
+            .then(|| messages::output_text(&draft.content(Side::Output)?.text))
+            .flatten()
+            .unwrap_or_default();
+        // A bare status code says less than the words that came with it.
+        let is_code = draft.has_failure_code();
+        let (words, code) = if is_code { ("", told[2]) } else { (told[2], "") };
+        let rest = [words, &error, &result, code, exception.0, self.error_type.unwrap_or_default()];
+        limited(rest.into_iter().find(says).unwrap_or("error"))
     }
+}
+
+/// Words in attributes that several instrumentations use on what failed: text, or JSON with a message inside.
+fn attribute_text(sent: &Sent<'_>) -> String {
+    let said = |key: &str| match usable::opened(sent.get(key)?) {
+        Value::String(text) => (!matches!(text.as_str(), "true" | "false" | "none")).then_some(text),
+        object @ Value::Object(_) => ["/data/error", "/message", "/error/message", "/error"]
+            .iter()
+            .find_map(|place| object.pointer(place)?.as_str().map(str::to_owned)),
+        _ => None,
+    };
+    let keys = ["gen_ai.framework.error.message", "error", "exception"];
+    keys.iter().find_map(|key| said(key).filter(|text| usable::is_usable_text(text))).unwrap_or_default()
+}
+
+/// `openai.APITimeoutError`, `<class 'x.Y'>`, `a::B`: the name itself.
+fn last_segment(kind: &str) -> &str {
+    let kind = kind.trim_start_matches("<class '").trim_end_matches("'>");
+    kind.rsplit(['.', ':', '/', '$']).next().unwrap_or(kind)
 }
 
 fn event_text<'a>(event: &'a Event, key: &str) -> &'a str {

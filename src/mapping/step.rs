@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::mapping::DIALECTS;
 use crate::mapping::content_hash::SpanHasher;
+use crate::mapping::cost::{self, Call};
 use crate::mapping::detail::write::{Detail, Version, is_representable};
 use crate::mapping::draft::{Content, Draft, KindChoice, Offer, Sent, Side, Sources, Text};
 use crate::mapping::generic;
@@ -22,8 +23,9 @@ use crate::mapping::tokens;
 use crate::mapping::usable;
 use crate::model::id::{ProjectId, RunKey, hex, run_id_of_trace};
 use crate::model::span::{self, Origin, Span};
-use crate::model::step::{Facts, Source, Step, StepType, Usage};
+use crate::model::step::{Facts, Source, Step, StepType, Wrapped};
 use crate::model::value::AnyValue;
+use crate::prices::Prices;
 
 /// Longest name, model, session and the like in a column: an index entry must hold it.
 pub(super) const LABEL_BYTES_MAX: usize = 1024;
@@ -36,10 +38,6 @@ const DAY_NS: i64 = 86_400_000_000_000;
 const HAS_IS_REMOTE: u32 = 0x100;
 const IS_REMOTE: u32 = 0x200;
 
-/// Models that run where the caller runs cost nothing: a reported 0 is a price.
-const LOCAL_PROVIDERS: [&str; 8] =
-    ["ollama", "vllm", "hosted_vllm", "lm_studio", "lmstudio", "llama_cpp", "llama.cpp", "tgi"];
-
 /// What a step is made of beside the span that is its view.
 pub(super) struct Making<'a> {
     pub project: ProjectId,
@@ -50,6 +48,8 @@ pub(super) struct Making<'a> {
     /// Keys that versions added to the span, and the versions.
     pub added: &'a [String],
     pub versions: &'a [Version],
+    /// `None` where nobody asks for the cost.
+    pub prices: Option<&'a Prices>,
 }
 
 pub(super) fn step(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher) -> Step {
@@ -81,6 +81,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     if let Some(told) = &of_logs {
         draft.complete(told_by_logs(told, making.origin, &kind));
     }
+    cost::read(&sent, &kind, &mut draft);
     if let Some(id) = origin::resource_text(making.origin, "session.id") {
         draft.offer_text(Text::SessionId, identity::RESOURCE, "resource/session.id", id.into());
     }
@@ -97,8 +98,17 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     if let Some(word) = outcome.control_flow {
         mark("control_flow", Value::from(word));
     }
+    if outcome.deferred {
+        mark("deferred", Value::Bool(true));
+    }
+    if outcome.error_is_type {
+        mark("error_source", Value::from("type"));
+    }
     if outcome.cancelled {
         mark("cancelled", Value::Bool(true));
+    }
+    if draft.deferred {
+        mark("deferred", Value::Bool(true));
     }
     if span.dropped_attributes_count > 0 || span.dropped_events_count > 0 || span.dropped_links_count > 0 {
         mark("truncated", Value::Bool(true));
@@ -120,7 +130,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         sources.note("type", key);
     }
     let usage = tokens::usage(&draft);
-    let wraps = draft.wraps.filter(|_| kind == StepType::Workflow);
+    let wraps = draft.wraps.filter(|wraps| kind == StepType::Workflow || *wraps == Wrapped::Turns);
     let whole = |offer: Option<Offer<'_>>| offer.map(|offer| usable::without_nul(&offer.value).into_owned());
     let run_input = whole(draft.take(Text::RunInput));
     let run_output = whole(draft.take(Text::RunOutput));
@@ -157,10 +167,20 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         instance: origin::resource_text(making.origin, "service.instance.id").map(shortened),
         time_to_first_token_ms: draft.time_to_first_token_ms.map(|(ms, _)| ms),
         streaming: draft.streaming,
+        stream_took_ms: draft.stream_took_ms,
         ..Facts::default()
     };
 
-    let cost = cost(&draft, &usage, provider.as_deref());
+    let call = Call {
+        kind: &kind,
+        usage: &usage,
+        provider: cost::seller(&sent, provider.as_deref()),
+        models: [model.as_deref(), facts.request_model.as_deref()],
+        start_ns: known_time(span.start_ns),
+        service_tier: cost::service_tier(&sent),
+    };
+    let cost = cost::settle(&call, &draft, making.prices, &mut more);
+    facts.cost_source = cost.map(|(_, source)| source);
     let input = column(draft.take_content(Side::Input), "input", span, sources);
     let output = column(draft.take_content(Side::Output), "output", span, sources);
     if is_redacted(&input) || is_redacted(&output) {
@@ -189,7 +209,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         end_ns: known_time(span.end_ns),
         latency_ms,
         usage,
-        cost,
+        cost: cost.map(|(usd, _)| usd),
         model,
         provider,
         agent,
@@ -293,13 +313,6 @@ fn has_remote_parent(span: &Span) -> bool {
         return span.flags & IS_REMOTE != 0;
     }
     matches!(span.kind, generic::SERVER | generic::CONSUMER)
-}
-
-/// A reported cost; 0 beside tokens says that the sender had no price, unless the model runs locally.
-fn cost(draft: &Draft<'_>, usage: &Usage, provider: Option<&str>) -> Option<f64> {
-    let (usd, _) = draft.cost?;
-    let is_local = provider.is_some_and(|provider| LOCAL_PROVIDERS.contains(&provider));
-    (usd > 0.0 || usage.total.unwrap_or(0) == 0 || is_local).then_some(usd)
 }
 
 fn tags(offered: &[String]) -> Vec<String> {

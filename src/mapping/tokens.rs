@@ -24,7 +24,7 @@ struct Outside {
 /// inside it; else the shape that reported the counts says (`cache_is_outside`).
 pub(super) fn usage(draft: &Draft<'_>) -> Usage {
     let cache_read = draft.count(Count::CacheRead);
-    let cache_write = draft.count(Count::CacheWrite);
+    let cache_write = draft.count(Count::CacheWrite).max(draft.count(Count::CacheWrite1h));
     let reasoning = draft.count(Count::Reasoning);
     let reported = Reported {
         input: draft.count(Count::Input),

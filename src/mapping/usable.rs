@@ -129,6 +129,18 @@ pub(super) fn opened(value: &AnyValue) -> serde_json::Value {
     }
 }
 
+/// A usable scalar without the quotes that senders leave around strings which they wrote as JSON.
+pub(super) fn bare_text(value: &AnyValue) -> Option<Cow<'_, str>> {
+    match value {
+        AnyValue::Str(text) if text.starts_with('"') => match opened(value) {
+            serde_json::Value::String(inner) if is_usable_text(&inner) => Some(inner.into()),
+            _ => None,
+        },
+        AnyValue::Str(text) if text.starts_with(['{', '[']) => None,
+        other => scalar_text(other),
+    }
+}
+
 /// The texts of a list, of the JSON text of one, or the one text that stands in its place.
 pub(super) fn list_of_texts(value: &AnyValue) -> Vec<String> {
     match opened(value) {

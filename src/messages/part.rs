@@ -30,9 +30,11 @@ fn text_or_blocks(text: &str, level: usize) -> Vec<Part> {
 
 /// Does this object look like a block of content, and not like data of the user's own?
 pub(super) fn is_block(object: &Map<String, Value>) -> bool {
-    const BLOCK_KEYS: [&str; 12] = [
+    const BLOCK_KEYS: [&str; 14] = [
         "toolUse",
         "toolResult",
+        "toolRequest",
+        "toolResponse",
         "functionCall",
         "functionResponse",
         "function_call",
@@ -44,7 +46,7 @@ pub(super) fn is_block(object: &Map<String, Value>) -> bool {
         "inlineData",
         "image",
     ];
-    const BLOCK_TYPES: [&str; 22] = [
+    const BLOCK_TYPES: [&str; 23] = [
         "text",
         "input_text",
         "output_text",
@@ -53,6 +55,7 @@ pub(super) fn is_block(object: &Map<String, Value>) -> bool {
         "thinking",
         "redacted_thinking",
         "tool_call",
+        "toolcall",
         "tool_use",
         "tool_result",
         "tool_call_response",
@@ -110,8 +113,8 @@ fn typed(object: &Map<String, Value>, kind: &str) -> Option<Part> {
             text.as_str().or_else(|| text.get("value")?.as_str()).map(|text| Part::Text(text.to_owned()))
         }
         "reasoning" | "thinking" => Some(reasoning(object)),
-        "tool_call" | "tool_use" | "function_call" | "function" | "server_tool_call" | "server_tool_use"
-        | "custom_tool_call" | "mcp_call" | "builtin_tool_call" => tool_call(object),
+        "tool_call" | "toolcall" | "tool_use" | "function_call" | "function" | "server_tool_call"
+        | "server_tool_use" | "custom_tool_call" | "mcp_call" | "builtin_tool_call" => tool_call(object),
         "tool_call_response"
         | "tool_result"
         | "function_call_output"
@@ -126,17 +129,21 @@ fn typed(object: &Map<String, Value>, kind: &str) -> Option<Part> {
 
 fn untyped(object: &Map<String, Value>) -> Option<Part> {
     let inner = |keys: &[&str]| first(object, keys).and_then(Value::as_object);
-    if let Some(call) = inner(&["functionCall", "function_call", "toolUse", "tool_call"]) {
+    if let Some(call) = inner(&["functionCall", "function_call", "toolUse", "tool_call", "toolRequest"]) {
         return tool_call(call);
     }
-    if let Some(result) = inner(&["functionResponse", "function_response", "toolResult", "tool_call_result"]) {
+    if let Some(result) =
+        inner(&["functionResponse", "function_response", "toolResult", "tool_call_result", "toolResponse"])
+    {
         return Some(tool_result(result));
     }
     if let Some(thought) = inner(&["reasoningContent"]) {
         let text = thought.get("reasoningText").and_then(Value::as_object).unwrap_or(thought);
         return Some(reasoning(text));
     }
-    let text = object.get("text")?.as_str()?.to_owned();
+    // {"text": {"value": …}} without a type: the threads of assistants.
+    let text = object.get("text")?;
+    let text = text.as_str().or_else(|| text.get("value")?.as_str())?.to_owned();
     Some(if object.get("thought") == Some(&Value::Bool(true)) { Part::Reasoning(text) } else { Part::Text(text) })
 }
 
@@ -163,7 +170,7 @@ pub(super) fn tool_call(object: &Map<String, Value>) -> Option<Part> {
     let keys = ["arguments", "args", "input", "parameters"];
     let arguments = first(source, &keys).or_else(|| first(object, &keys)).cloned().unwrap_or(Value::Null);
     // The response form of OpenAI has both: `id` names the item, `call_id` the call.
-    let ids = ["call_id", "toolCallId", "tool_call_id", "toolUseId", "tool_use_id", "id"];
+    let ids = ["call_id", "toolCallId", "tool_call_id", "toolUseId", "tool_use_id", "id", "ref"];
     let id = first_str(object, &ids).or_else(|| first_str(tool_call?, &ids));
     Some(Part::ToolCall { id: id.map(str::to_owned), name: name.to_owned(), arguments })
 }
@@ -171,7 +178,7 @@ pub(super) fn tool_call(object: &Map<String, Value>) -> Option<Part> {
 pub(super) fn tool_result(object: &Map<String, Value>) -> Part {
     // Haystack keeps the request beside the result.
     let origin = object.get("origin").and_then(Value::as_object);
-    let ids = ["tool_use_id", "toolUseId", "tool_call_id", "toolCallId", "call_id", "id"];
+    let ids = ["tool_use_id", "toolUseId", "tool_call_id", "toolCallId", "call_id", "id", "ref"];
     let id = first_str(object, &ids).or_else(|| first_str(origin?, &ids));
     let names = ["name", "toolName", "tool_name"];
     let name = first_str(object, &names).or_else(|| first_str(origin?, &names));

@@ -16,9 +16,24 @@ pub(super) fn messages(value: &Value, level: usize) -> Option<Vec<Message>> {
     match value {
         Value::String(text) => messages(&open(text)?, level + 1),
         Value::Array(items) => list(items, level),
-        Value::Object(object) => message(object).map(|m| vec![m]).or_else(|| envelope(object, level)),
+        Value::Object(object) => {
+            message(object).map(|m| vec![m]).or_else(|| by_role(object)).or_else(|| envelope(object, level))
+        }
         _ => None,
     }
+}
+
+/// `{"system": "…", "user": "…"}`: what each role said, under its name.
+fn by_role(object: &Map<String, Value>) -> Option<Vec<Message>> {
+    const ROLES: [&str; 6] = ["system", "user", "human", "assistant", "ai", "developer"];
+    if object.is_empty() || object.len() > ROLES.len() {
+        return None;
+    }
+    let said = |(role, text): (&String, &Value)| {
+        let text = text.as_str().filter(|_| ROLES.contains(&role.as_str()))?;
+        Some(self::said(canonical_role(role), text))
+    };
+    object.iter().map(said).collect()
 }
 
 /// A list counts when at least one item is a message; the others are kept as they are.
@@ -27,7 +42,9 @@ fn list(items: &[Value], level: usize) -> Option<Vec<Message>> {
     let mut all = Vec::with_capacity(items.len());
     for item in items {
         let read = match item {
-            Value::Object(object) => message(object).map(|m| vec![m]).or_else(|| envelope(object, level + 1)),
+            Value::Object(object) => {
+                message(object).map(|m| vec![m]).or_else(|| by_role(object)).or_else(|| envelope(object, level + 1))
+            }
             Value::Array(_) => messages(item, level + 1),
             Value::String(text) if text.starts_with('{') => messages(item, level + 1),
             _ => None,
@@ -59,7 +76,7 @@ fn envelope(object: &Map<String, Value>, level: usize) -> Option<Vec<Message>> {
     {
         found = candidates.first().and_then(|candidate| choice_message(candidate, level));
     }
-    const INSIDE: [&str; 21] = [
+    const INSIDE: [&str; 22] = [
         "messages",
         "contents",
         "message",
@@ -75,6 +92,7 @@ fn envelope(object: &Map<String, Value>, level: usize) -> Option<Vec<Message>> {
         "inputs",
         "request",
         "chat_history",
+        "items",
         "value",
         "data",
         "kwargs",
@@ -171,6 +189,15 @@ fn message(object: &Map<String, Value>) -> Option<Message> {
     if let Some(kind) = object.get("type").and_then(Value::as_str) {
         return typed(object, kind);
     }
+    // A call of the AI SDK before its parts had types.
+    if object.contains_key("toolCallId") && object.contains_key("toolName") {
+        let has_result = object.contains_key("result") || object.contains_key("output");
+        return if has_result {
+            Some(of("tool", tool_result(object)))
+        } else {
+            Some(of("assistant", tool_call(object)?))
+        };
+    }
     // Gemini leaves the role out of a lone turn.
     let is_turn =
         object.get("parts").is_some_and(Value::is_array) && !object.contains_key("messages") && object.len() <= 2;
@@ -184,6 +211,8 @@ fn typed(object: &Map<String, Value>, kind: &str) -> Option<Message> {
         "function_call" | "custom_tool_call" | "mcp_call" | "tool_call" | "tool-call" | "tool_use" => {
             Some(of("assistant", tool_call(object)?))
         }
+        // A bare list of calls in the chat form.
+        "function" if object.get("function").is_some_and(Value::is_object) => Some(of("assistant", tool_call(object)?)),
         "function_call_output" | "custom_tool_call_output" | "tool_result" | "tool-result" | "tool_call_response" => {
             Some(of("tool", tool_result(object)))
         }
@@ -263,7 +292,7 @@ fn event_message(object: &Map<String, Value>, event: &str) -> Option<Message> {
 }
 
 fn bodied(object: &Map<String, Value>, role: &str) -> Option<Message> {
-    const BODY: [&str; 6] = ["content", "parts", "contents", "tool_calls", "function_call", "tool_call_id"];
+    const BODY: [&str; 7] = ["content", "parts", "contents", "blocks", "tool_calls", "function_call", "tool_call_id"];
     // `{"role":"assistant"}` is an empty answer; `{"role":"admin","id":7}` is data of the user's own.
     let is_message = BODY.iter().any(|key| object.contains_key(*key))
         || matches!(canonical_role(role), "system" | "user" | "assistant" | "tool") && object.len() <= 2;
@@ -284,7 +313,7 @@ fn with_role(object: &Map<String, Value>, role: &str) -> Message {
             read.parts.push(Part::Reasoning(thought.to_owned()));
         }
     }
-    for key in ["parts", "content", "contents"] {
+    for key in ["parts", "content", "contents", "blocks"] {
         let Some(content) = object.get(key).filter(|content| !content.is_null()) else { continue };
         let content = content.get("parts").unwrap_or(content);
         read.parts.extend(unwrapped_parts(content));
@@ -376,7 +405,7 @@ fn canonical_role(role: &str) -> &str {
         "human" | "HUMAN" | "USER" | "User" => "user",
         "ai" | "model" | "ASSISTANT" | "Assistant" | "tool-call" | "tool_call" | "bot" | "chatbot" => "assistant",
         "developer" | "SYSTEM" | "System" => "system",
-        "function" | "tool-response" | "tool_response" | "TOOL" | "Tool" => "tool",
+        "function" | "tool-response" | "tool_response" | "toolResult" | "TOOL" | "Tool" => "tool",
         other => other,
     }
 }

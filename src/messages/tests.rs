@@ -154,6 +154,27 @@ fn events_of_the_first_conventions() {
 }
 
 #[test]
+fn roles_as_keys_bare_calls_and_blocks() {
+    let read = parse(r#"["{\"system\": \"Be brief.\"}", "{\"user\": \"Hi\"}"]"#).unwrap_or_default();
+    let said: Vec<_> = read.iter().map(|m| (m.role.as_str(), m.text().unwrap_or_default())).collect();
+    assert_eq!(said, [("system", "Be brief.".to_owned()), ("user", "Hi".to_owned())]);
+    assert_eq!(parse(r#"{"user": "Ada", "age": 7}"#), None);
+
+    let chat = one(json!([{"id": "c1", "type": "function", "function": {"name": "f", "arguments": "{}"}}]));
+    assert_eq!(chat.parts, [call("c1", "f", json!("{}"))]);
+    let sdk = one(json!([{"toolCallType": "function", "toolCallId": "c1", "toolName": "f", "args": "{}"}]));
+    assert_eq!(sdk.parts, [call("c1", "f", json!("{}"))]);
+    let answered = one(json!([{"toolCallId": "c1", "toolName": "f", "args": {}, "result": "ok"}]));
+    assert!(matches!(&answered.parts[0], Part::ToolResult { id: Some(id), .. } if id == "c1"));
+
+    let blocks = one(json!({"message": {"role": "assistant", "additional_kwargs": {},
+        "blocks": [{"block_type": "text", "text": "Hello"}]}, "raw": {}}));
+    assert_eq!(blocks.text().as_deref(), Some("Hello"));
+    let thread = one(json!({"role": "user", "content": {"text": {"value": "Hi"}}}));
+    assert_eq!(thread.text().as_deref(), Some("Hi"));
+}
+
+#[test]
 fn one_broken_part_keeps_its_neighbours() {
     let read = parse(
         r#"[{"role":"user","content":[{"type":"text"},7,{"type":"hologram"},{"type":"text","text":"Hi"}]},[],5]"#,
@@ -253,6 +274,13 @@ fn tool_values_without_their_wrapping() {
     assert_eq!(tool_arguments(r#"{"args": [], "kwargs": {"city": "Paris"}}"#), json!({"city": "Paris"}));
     assert_eq!(tool_arguments(r#""{\"city\": \"Paris\"}""#), json!({"city": "Paris"}));
     assert_eq!(tool_arguments("Paris"), json!("Paris"));
+    assert_eq!(tool_arguments(r#"[{"city": "Paris"}]"#), json!({"city": "Paris"}));
+    assert_eq!(tool_arguments(r#"{"name": "f", "arguments": "{\"a\": 1}"}"#), json!({"a": 1}));
+    // A tool may well have parameters of these names.
+    assert_eq!(tool_arguments(r#"{"name": "Ada", "input": "x"}"#), json!({"name": "Ada", "input": "x"}));
+    assert!(same_arguments(&json!(["Paris"]), &json!({"city": "Paris"})));
+    assert_eq!(result_text(&json!({"id": "c1", "name": "f", "response": {"result": "18 C"}})), "18 C");
+    assert_eq!(result_text(&json!({"name": "Ada", "age": 7})), r#"{"age":7,"name":"Ada"}"#);
     assert!(same_arguments(&json!({"city": "Paris", "unit": null}), &json!("{\"city\": \"Paris\"}")));
     assert!(same_arguments(&json!("Paris"), &json!({"city": "Paris"})));
     assert!(same_arguments(&json!(""), &json!({})));
@@ -350,5 +378,29 @@ proptest! {
         prop_assert!(output_text(&text).is_none_or(|view| !view.is_empty()));
         result_text(&value);
         prop_assert!(same_arguments(&value, &value));
+    }
+}
+
+#[test]
+fn messages_of_genkit_flue_and_livekit() {
+    let genkit = r#"{"messages":[{"role":"user","content":[{"text":"Weather?"}]},
+        {"role":"model","content":[{"toolRequest":{"name":"now","ref":"c1","input":{"city":"Paris"}}}]},
+        {"role":"tool","content":[{"toolResponse":{"name":"now","ref":"c1","output":"18 C"}}]}]}"#;
+    let flue = r#"{"messages":[{"role":"user","content":[{"type":"text","text":"Weather?"}]},
+        {"role":"assistant","content":[{"type":"toolCall","id":"c1","name":"now","arguments":{"city":"Paris"}}]},
+        {"role":"toolResult","toolCallId":"c1","toolName":"now","content":[{"type":"text","text":"18 C"}]}]}"#;
+    let livekit = r#"{"items":[{"type":"message","role":"user","content":["Weather?"]},
+        {"type":"function_call","call_id":"c1","name":"now","arguments":"{\"city\":\"Paris\"}"},
+        {"type":"function_call_output","call_id":"c1","name":"now","output":"18 C","is_error":false}]}"#;
+    for stored in [genkit, flue, livekit] {
+        let messages = parse(stored).unwrap_or_default();
+        assert_eq!(messages.len(), 3, "{stored}");
+        assert_eq!(messages[0].text().as_deref(), Some("Weather?"));
+        let Part::ToolCall { id: Some(id), name, arguments } = &messages[1].parts[0] else { panic!("{stored}") };
+        assert_eq!((id.as_str(), name.as_str()), ("c1", "now"));
+        assert!(same_arguments(arguments, &serde_json::json!({"city": "Paris"})));
+        let Part::ToolResult { id: Some(id), content, .. } = &messages[2].parts[0] else { panic!("{stored}") };
+        assert_eq!((id.as_str(), result_text(content).as_str()), ("c1", "18 C"));
+        assert_eq!(input_text(stored).as_deref(), Some("Weather?"));
     }
 }

@@ -203,7 +203,7 @@ const INPUT_KEYS: [&str; 19] = [
     "value",
 ];
 
-const OUTPUT_KEYS: [&str; 15] = [
+const OUTPUT_KEYS: [&str; 18] = [
     "message",
     "messages",
     "output",
@@ -215,10 +215,13 @@ const OUTPUT_KEYS: [&str; 15] = [
     "text",
     "final_output",
     "final_result",
+    "final_answer",
+    "completion",
     "generations",
     "replies",
     "blocks",
     "value",
+    "combined_chunk_content",
 ];
 
 fn of_object(object: &Map<String, Value>, level: usize, side: Side) -> Option<View> {

@@ -17,9 +17,16 @@ pub fn tool_arguments(stored: &str) -> Value {
     value
 }
 
-/// What stands inside the wrapping of a decorator: keyword arguments, or a single positional one.
+/// What stands inside the wrapping of a decorator (keyword arguments, or a single positional one), of a list of one
+/// object, or of a request that names the tool too.
 fn unwrapped(value: &Value) -> Option<Value> {
+    if let Some([only @ Value::Object(_)]) = value.as_array().map(Vec::as_slice) {
+        return Some(only.clone());
+    }
     let object = value.as_object()?;
+    if let Some(arguments) = of_request(object) {
+        return Some(arguments.clone());
+    }
     let is_wrapping = object.keys().all(|key| matches!(key.as_str(), "args" | "kwargs"));
     if object.is_empty() || !is_wrapping {
         return None;
@@ -35,6 +42,17 @@ fn unwrapped(value: &Value) -> Option<Value> {
     .filter(|inner| inner != value)
 }
 
+/// `{"name": "f", "arguments": {…}}`, with nothing beside that a tool could be told.
+fn of_request(object: &Map<String, Value>) -> Option<&Value> {
+    const BESIDE: [&str; 8] = ["name", "tool_name", "id", "call_id", "tool_call_id", "type", "description", "index"];
+    const ARGUMENTS: [&str; 4] = ["arguments", "args", "parameters", "input"];
+    let names_tool = ["name", "tool_name"].iter().any(|key| object.get(*key).is_some_and(Value::is_string));
+    let is_known = |key: &String| BESIDE.contains(&key.as_str()) || ARGUMENTS.contains(&key.as_str());
+    let arguments = ARGUMENTS.iter().find_map(|key| object.get(*key))?;
+    let is_structure = matches!(super::open_fully(arguments.clone()), Value::Object(_));
+    (names_tool && is_structure && object.keys().all(is_known)).then_some(arguments)
+}
+
 /// Do two values name the same arguments? Nulls do not count, JSON in strings is opened, and a tool with one
 /// argument may have been handed that alone (`Paris` for `{"city": "Paris"}`).
 pub fn same_arguments(one: &Value, other: &Value) -> bool {
@@ -47,6 +65,7 @@ fn without_nulls(value: &Value) -> Value {
         Value::Object(object) => Value::Object(object.into_iter().filter(|(_, v)| !v.is_null()).collect()),
         Value::Null => Value::Object(Map::new()),
         Value::String(text) if text.is_empty() => Value::Object(Map::new()),
+        Value::Array(mut items) if items.len() == 1 => items.remove(0),
         other => other,
     }
 }
@@ -87,6 +106,16 @@ fn view(content: &Value, level: usize) -> Option<String> {
     }
 }
 
+/// `{"id": "c1", "name": "f", "response": …}`: a result that names its call, with nothing beside that the tool said.
+fn of_response(object: &Map<String, Value>) -> Option<&Value> {
+    const BESIDE: [&str; 7] = ["name", "tool_name", "id", "call_id", "tool_call_id", "status", "role"];
+    const RESULTS: [&str; 4] = ["response", "result", "output", "content"];
+    let is_known = |key: &String| BESIDE.contains(&key.as_str()) || RESULTS.contains(&key.as_str());
+    let names_call = ["name", "tool_name", "tool_call_id", "call_id"].iter().any(|key| object.contains_key(*key));
+    let result = RESULTS.iter().find_map(|key| object.get(*key))?;
+    (names_call && object.keys().all(is_known)).then_some(result)
+}
+
 fn text_of(part: Part) -> Option<String> {
     match part {
         Part::Text(text) => Some(text),
@@ -101,7 +130,7 @@ fn of_object(object: &Map<String, Value>, level: usize) -> Option<String> {
         Some("constructor") => object.get("kwargs").and_then(|kwargs| kwargs.get("content")),
         Some("text" | "json" | "error-text" | "error-json") => object.get("value").or_else(|| object.get("text")),
         _ if object.len() == 1 => ["output", "result", "content", "text"].iter().find_map(|key| object.get(*key)),
-        _ => object.get("content").filter(|content| content.is_array()),
+        _ => of_response(object).or_else(|| object.get("content").filter(|content| content.is_array())),
     }?;
     Some(view(inner, level + 1).unwrap_or_else(|| plain(inner)))
 }

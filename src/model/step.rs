@@ -149,6 +149,25 @@ impl Usage {
     }
 }
 
+/// Where a cost comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CostSource {
+    /// The sender said so.
+    Reported,
+    /// From tokens and the prices that the step's metadata tells.
+    Computed,
+}
+
+impl CostSource {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            CostSource::Reported => "reported",
+            CostSource::Computed => "computed",
+        }
+    }
+}
+
 /// One step as it is stored. Assembly may show it differently (marks of copies, totals of an agent), never change it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Step {
@@ -197,6 +216,8 @@ pub struct Step {
 pub enum Wrapped {
     ModelCall,
     Embedding,
+    /// Every turn of a model: the call itself, as long as no step below shows each of them.
+    Turns,
 }
 
 /// What mapping learned about a step beyond its columns and assembly needs: small, typed, stored as one JSON object.
@@ -262,6 +283,11 @@ pub struct Facts {
     pub time_to_first_token_ms: Option<f64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub streaming: Option<bool>,
+    /// Where the step's cost comes from; `None` where it has none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cost_source: Option<CostSource>,
+    /// This step only records the end of a stream that took so long: the call itself is another step.
+    pub stream_took_ms: Option<f64>,
     /// Further findings by name, shown in the step's metadata as they stand (`cancelled`, `control_flow`, `truncated`,
     /// `redacted`, `clock_skew`, `mapping_warnings`, …).
     #[serde(skip_serializing_if = "Map::is_empty")]

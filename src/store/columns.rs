@@ -43,7 +43,8 @@ macro_rules! run_changes {
     };
 }
 
-/// In the order in which values are bound.
+/// In the order in which values are bound. Behind them `mapping`, which is written and asked for, but no part of a step:
+/// whatever this program writes was mapped by its own version.
 macro_rules! step_columns {
     () => {
         "project_id, run_id, step_id, day, parent_id, source, position, type, name, status, error, \
@@ -63,7 +64,7 @@ macro_rules! step_changes {
          reasoning_tokens = excluded.reasoning_tokens, cost = excluded.cost, model = excluded.model, \
          provider = excluded.provider, agent = excluded.agent, input = excluded.input, output = excluded.output, \
          facts = excluded.facts, detail = excluded.detail, origin_id = excluded.origin_id, \
-         content_hash = excluded.content_hash"
+         content_hash = excluded.content_hash, mapping = excluded.mapping"
     };
 }
 

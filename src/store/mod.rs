@@ -6,6 +6,7 @@ mod error;
 mod plan;
 mod postgres;
 mod queries;
+mod remap;
 mod rows;
 mod sqlite;
 mod storable;
@@ -23,12 +24,13 @@ use uuid::Uuid;
 
 use crate::assembly::{LifeCycle, RunLogs};
 use crate::model::batch::{Batch, Written};
-use crate::model::id::ProjectId;
+use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota, Scopes};
 use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 /// What the caller does next.
 #[derive(Debug, thiserror::Error)]
@@ -61,11 +63,11 @@ impl Default for Tuning {
 }
 
 /// The store at `url`: `sqlite://path` or `postgres://user@host/database`. A SQLite file is created if it is missing;
-/// a Postgres server may be away and is looked for on first use.
-pub async fn open(url: &str, tuning: Tuning) -> anyhow::Result<Arc<dyn Store>> {
+/// a Postgres server may be away and is looked for on first use. `prices` price what is merged of several versions.
+pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Result<Arc<dyn Store>> {
     match url.split_once("://") {
-        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, tuning).await?)),
-        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::open(url, tuning)?)),
+        Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, tuning, prices).await?)),
+        Some(("postgres" | "postgresql", _)) => Ok(Arc::new(postgres::PostgresStore::open(url, tuning, prices)?)),
         // What stands behind the scheme may hold a password.
         Some((scheme, _)) => {
             anyhow::bail!("no database of the kind {scheme:?}: the URL must begin with sqlite:// or postgres://")
@@ -81,6 +83,27 @@ pub struct StoredRun {
     pub steps: Vec<Step>,
     pub logs: RunLogs,
     pub origins: Vec<(Uuid, String)>,
+}
+
+/// Which steps are made anew by [`Store::remap`].
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Remap {
+    /// The first day of steps, all when absent.
+    pub since: Option<NaiveDate>,
+    pub project: Option<ProjectId>,
+}
+
+/// What one part of it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Remapped {
+    /// Steps that carry the present version now, and how many of them are other than before.
+    pub steps: u64,
+    pub changed: u64,
+    /// Runs that were assembled again.
+    pub runs: u64,
+    /// Where the next part goes on.
+    pub after: Option<RunKey>,
+    pub is_done: bool,
 }
 
 /// A key to be stored.
@@ -111,6 +134,15 @@ pub trait Store: Send + Sync {
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError>;
     /// Assembles again up to `limit` runs that are due at `now`, each by one replica only. How many there were.
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError>;
+    /// Makes steps anew that an older version of the mapping made, and assembles their runs again: one small transaction,
+    /// after run `after`. Safe beside writers; what was done stays done whatever happens between two parts.
+    async fn remap(
+        &self,
+        which: &Remap,
+        after: Option<RunKey>,
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Remapped, StoreError>;
     /// Creates the project if it is absent.
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError>;
     async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError>;
@@ -151,8 +183,14 @@ fn origins_of(steps: &[Step], logs: &[LogRow]) -> Vec<Uuid> {
     ids
 }
 
-fn stored_run(run: Run, steps: Vec<Step>, logs: Vec<LogRow>, origins: Vec<(Uuid, String)>) -> StoredRun {
+fn stored_run(
+    run: Run,
+    steps: Vec<Step>,
+    logs: Vec<LogRow>,
+    origins: Vec<(Uuid, String)>,
+    prices: &Prices,
+) -> StoredRun {
     let bodies: HashMap<Uuid, &str> = origins.iter().map(|(id, body)| (*id, body.as_str())).collect();
-    let contents = rows::Contents::new(steps, logs, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
+    let contents = rows::Contents::new(steps, logs, prices, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
     StoredRun { run, steps: contents.steps, logs: contents.logs, origins }
 }

@@ -4,11 +4,9 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use chrono::{DateTime, Utc};
-use uuid::Uuid;
 
 use super::storable;
 use super::tables::{LogKey, StepKey};
-use crate::mapping;
 use crate::model::batch::{Batch, Native, NativeOutcome};
 use crate::model::id::RunKey;
 use crate::model::log::LogRow;
@@ -176,13 +174,16 @@ fn decide(standing: Standing<'_>, native: &Native) -> NativeOutcome {
     }
 }
 
+/// Two versions of one step to one.
+pub(super) type Merge<'a> = &'a dyn Fn(Step, Step) -> Step;
+
 /// The step after all `versions` came to what is stored, or `None` when nothing changes. `count` hears of each
 /// version, in order, by its batch and whether it made the step better. One that loses counts as a duplicate, though
 /// the row may keep a note of it.
 pub(super) fn settle<'a>(
     stored: Option<Step>,
     versions: &[Version<'a>],
-    origin_of: &dyn Fn(Uuid) -> Option<String>,
+    merge: Merge<'_>,
     mut count: impl FnMut(usize, bool),
 ) -> Option<Cow<'a, Step>> {
     let mut current: Option<Cow<'a, Step>> = stored.map(Cow::Owned);
@@ -193,7 +194,7 @@ pub(super) fn settle<'a>(
             Some(step) if step.content_hash == version.step.content_hash => (None, false),
             Some(_) if version.replaces => (Some(version.step.clone()), true),
             Some(step) => {
-                let merged = mapping::merge(step.clone().into_owned(), version.step.clone().into_owned(), origin_of);
+                let merged = merge(step.clone().into_owned(), version.step.clone().into_owned());
                 let is_better = !storable::same_columns(&merged, step);
                 ((!storable::same_step(&merged, step)).then_some(Cow::Owned(merged)), is_better)
             }
@@ -209,6 +210,8 @@ pub(super) fn settle<'a>(
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     fn declared(hash: u128, status: Status) -> Declared {

@@ -40,6 +40,15 @@ macro_rules! delete_loose_logs {
 }
 pub(super) use delete_loose_logs;
 
+/// A page of the runs of spans in the order of their keys, each with whether an older version of the mapping made any of
+/// its steps. Binds project and run that the page comes after, first day, project or nothing, version and bound.
+pub(super) const RUNS_AFTER: &str = "SELECT project_id, run_id, step_count, EXISTS (SELECT 1 FROM steps \
+    WHERE steps.project_id = page.project_id AND steps.run_id = page.run_id AND steps.mapping < $5 \
+    AND steps.source = 'otlp' AND steps.day >= $3 AND steps.day BETWEEN page.first_day AND page.last_day) AS is_old \
+    FROM (SELECT project_id, run_id, step_count, first_day, last_day FROM runs WHERE (project_id, run_id) > ($1, $2) \
+    AND source = 'otlp' AND last_day >= $3 AND project_id = COALESCE($4, project_id) \
+    ORDER BY project_id, run_id LIMIT $6) AS page ORDER BY project_id, run_id";
+
 macro_rules! select_keys {
     () => {
         "SELECT key_id, project_id, projects.name AS project_name, api_keys.name, scopes, quota, secret_hash, \

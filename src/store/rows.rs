@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use super::plan::Merge;
 use super::storable;
 use super::tables::{RunDays, Tables};
 use crate::assembly::{LifeCycle, Receipt, RunLogs, assemble};
@@ -13,6 +14,7 @@ use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
 use crate::model::run::{Assembled, Declared, Run};
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 /// What is stored of a run beside its row: its steps with their log records, and the other records.
 #[derive(Clone, Debug, Default)]
@@ -23,9 +25,15 @@ pub(super) struct Contents {
 
 impl Contents {
     /// Versions of one step that lie on different days are one step; the records that belong to a step are folded in.
-    pub fn new(steps: Vec<Step>, logs: Vec<LogRow>, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Contents {
+    pub fn new(
+        steps: Vec<Step>,
+        logs: Vec<LogRow>,
+        prices: &Prices,
+        origin_of: &dyn Fn(Uuid) -> Option<String>,
+    ) -> Contents {
         let count = logs.len();
-        let (steps, loose) = mapping::with_logs(one_per_id(steps, origin_of), logs, origin_of);
+        let steps = one_per_id(steps, &|one, other| mapping::merge(one, other, prices, origin_of));
+        let (steps, loose) = mapping::with_logs(steps, logs, prices, origin_of);
         Contents { steps, logs: RunLogs { count, loose } }
     }
 
@@ -47,6 +55,7 @@ impl Contents {
 pub(super) fn first_row(
     key: RunKey,
     (steps, logs): (Vec<Step>, Vec<LogRow>),
+    prices: &Prices,
     origin_of: &dyn Fn(Uuid) -> Option<String>,
     declared: Option<Declared>,
     received: (DateTime<Utc>, DateTime<Utc>),
@@ -57,7 +66,7 @@ pub(super) fn first_row(
     let receipt = Receipt { created_at, updated_at: now, received_at };
     let days = steps.iter().map(|step| step.day).chain(logs.iter().map(|log| log.day));
     let days: Vec<NaiveDate> = days.collect();
-    let contents = Contents::new(steps, logs, origin_of);
+    let contents = Contents::new(steps, logs, prices, origin_of);
     let mut run = storable::run(contents.assembled(key, declared, receipt, life, now).run)?;
     days.into_iter().for_each(|day| include_day(&mut run, day));
     Ok(run)
@@ -104,6 +113,7 @@ pub(super) fn include_day(run: &mut Run, day: NaiveDate) {
 pub(super) async fn contents_by_run(
     tables: &mut impl Tables,
     runs: &[RunDays],
+    prices: &Prices,
 ) -> sqlx::Result<HashMap<RunKey, Contents>> {
     let steps = tables.steps_of_runs(runs).await?;
     let logs = tables.logs_of_runs(runs).await?;
@@ -117,7 +127,7 @@ pub(super) async fn contents_by_run(
     }
     let contents = by_run
         .into_iter()
-        .map(|(key, (steps, logs))| (key, Contents::new(steps, logs, &|id| bodies.get(&id).cloned())));
+        .map(|(key, (steps, logs))| (key, Contents::new(steps, logs, prices, &|id| bodies.get(&id).cloned())));
     Ok(contents.collect())
 }
 
@@ -147,12 +157,12 @@ fn needed_origins(steps: &[Step], logs: &[LogRow]) -> Vec<(ProjectId, Uuid)> {
 }
 
 /// One step for each id of each run, merged where there are several versions, in order of their keys.
-fn one_per_id(steps: Vec<Step>, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Vec<Step> {
+pub(super) fn one_per_id(steps: Vec<Step>, merge: Merge<'_>) -> Vec<Step> {
     let mut by_id: BTreeMap<(RunKey, String), Step> = BTreeMap::new();
     for step in steps {
         let key = (step.run, step.id.clone());
         let merged = match by_id.remove(&key) {
-            Some(version) => mapping::merge(version, step, origin_of),
+            Some(version) => merge(version, step),
             None => step,
         };
         by_id.insert(key, merged);

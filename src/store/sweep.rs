@@ -1,7 +1,7 @@
 //! Runs whose time has come although nothing arrives: assembled again, inside the caller's transaction. Runs of log
 //! records whose spans never came, and records of no trace, are dropped when they are old enough.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
@@ -13,6 +13,7 @@ use crate::assembly::{LifeCycle, Twin, asked_calls, original_of, weight};
 use crate::model::id::RunKey;
 use crate::model::run::{Assembled, Run};
 use crate::model::step::Status;
+use crate::prices::Prices;
 
 /// Steps held in memory at a time; a single run may have more.
 const STEPS_AT_ONCE_MAX: i64 = 10_000;
@@ -28,6 +29,7 @@ pub(super) async fn sweep(
     life: &LifeCycle,
     now: DateTime<Utc>,
     limit: u32,
+    prices: &Prices,
 ) -> sqlx::Result<u32> {
     let now = storable::time(now);
     let age_limit = before(now, life.unmatched_logs);
@@ -36,39 +38,57 @@ pub(super) async fn sweep(
     let count = u32::try_from(due.len()).unwrap_or(u32::MAX);
     for mut runs in portions(due) {
         runs.sort_by_key(|run| run.key);
-        let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
-        let mut contents = contents_by_run(tables, &days).await?;
-        let mut expired = Vec::new();
-        let mut updated = Vec::new();
-        let mut bare = Vec::new();
-        for old in &runs {
-            let contents = contents.remove(&old.key).unwrap_or_default();
-            if contents.steps.is_empty() && old.declared.is_none() {
-                if contents.logs.count == 0 {
-                    updated.push(without_steps(old));
-                    continue;
-                }
-                if old.received_at <= age_limit {
-                    expired.push(RunDays::of(old));
-                    continue;
-                }
-            }
-            let mut assembled = assembled_again(old.clone(), contents, life, now);
-            include_day(&mut assembled.run, old.first_day);
-            include_day(&mut assembled.run, old.last_day);
-            if assembled.run.bare {
-                bare.push((old, assembled));
-            } else {
-                updated.extend(replacing(old, assembled.run, now)?);
-            }
-        }
-        updated.extend(with_originals(tables, bare, now).await?);
-        updated.sort_by_key(|run| run.key);
-        tables.update_runs(&updated).await?;
-        tables.delete_runs_of_logs(&expired).await?;
+        assemble_runs(tables, &runs, &HashSet::new(), prices, life, now).await?;
     }
     tables.delete_loose_logs(age_limit, LOOSE_LOGS_MAX).await?;
     Ok(count)
+}
+
+/// Writes the rows of runs that the transaction holds as their stored steps make them now. In those of `changed` a reader
+/// sees other steps, whatever their row says.
+pub(super) async fn assemble_runs(
+    tables: &mut impl Tables,
+    runs: &[Run],
+    changed: &HashSet<RunKey>,
+    prices: &Prices,
+    life: &LifeCycle,
+    now: DateTime<Utc>,
+) -> sqlx::Result<()> {
+    let age_limit = before(now, life.unmatched_logs);
+    let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
+    let mut contents = contents_by_run(tables, &days, prices).await?;
+    let mut expired = Vec::new();
+    let mut updated = Vec::new();
+    let mut bare = Vec::new();
+    for old in runs {
+        let contents = contents.remove(&old.key).unwrap_or_default();
+        if contents.steps.is_empty() && old.declared.is_none() {
+            if contents.logs.count == 0 {
+                updated.push(without_steps(old));
+                continue;
+            }
+            if old.received_at <= age_limit {
+                expired.push(RunDays::of(old));
+                continue;
+            }
+        }
+        let mut assembled = assembled_again(old.clone(), contents, life, now);
+        include_day(&mut assembled.run, old.first_day);
+        include_day(&mut assembled.run, old.last_day);
+        if assembled.run.bare {
+            bare.push((old, assembled));
+        } else {
+            updated.extend(replacing(old, assembled.run, now)?);
+        }
+    }
+    updated.extend(with_originals(tables, bare, now).await?);
+    let told: HashSet<RunKey> = updated.iter().map(|run| run.key).collect();
+    let silent = runs.iter().filter(|run| changed.contains(&run.key) && !told.contains(&run.key));
+    updated.extend(silent.cloned());
+    updated.iter_mut().filter(|run| changed.contains(&run.key)).for_each(|run| run.updated_at = now);
+    updated.sort_by_key(|run| run.key);
+    tables.update_runs(&updated).await?;
+    tables.delete_runs_of_logs(&expired).await
 }
 
 /// The rows of bare runs, each a copy if other traces hold its calls too.

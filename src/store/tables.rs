@@ -57,6 +57,31 @@ impl RunDays {
     }
 }
 
+/// Which runs are looked through for steps that an older version of the mapping made.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct OldPage {
+    pub after: Option<RunKey>,
+    pub since: NaiveDate,
+    pub project: Option<ProjectId>,
+    pub runs_max: i64,
+}
+
+/// A run of such a page.
+#[derive(Clone, Copy, Debug, sqlx::FromRow)]
+pub(super) struct OldRun {
+    project_id: i64,
+    run_id: Uuid,
+    pub step_count: i64,
+    /// It has such a step.
+    pub is_old: bool,
+}
+
+impl OldRun {
+    pub fn key(&self) -> RunKey {
+        RunKey { project: ProjectId(self.project_id), run_id: self.run_id }
+    }
+}
+
 /// A call of a run, asked for in other runs by the id of its response.
 #[derive(Clone, Debug)]
 pub(super) struct AskedCall {
@@ -142,6 +167,10 @@ pub(super) trait Tables: Send {
     /// Up to `limit` records of no trace that were received before `before`.
     async fn delete_loose_logs(&mut self, before: DateTime<Utc>, limit: i64) -> sqlx::Result<()>;
 
+    /// The page in the order of the keys; fewer than its bound when there are no more.
+    async fn runs_after(&mut self, page: &OldPage) -> sqlx::Result<Vec<OldRun>>;
+    /// Steps of these runs that an older version of the mapping made of spans, since that day, at most `limit`.
+    async fn old_steps(&mut self, runs: &[RunDays], since: NaiveDate, limit: i64) -> sqlx::Result<Vec<Step>>;
     /// Calls with the same response id in other runs of the project, with the run that asked; at most [`TWINS_MAX`] for
     /// each asked call.
     async fn twins(&mut self, calls: &[AskedCall]) -> sqlx::Result<Vec<(RunKey, Twin)>>;

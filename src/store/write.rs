@@ -19,11 +19,13 @@ use super::rows::{bodies_of, contents_by_run, first_row, include_day, next_row};
 use super::storable;
 use super::tables::{RunDays, StepKey, Tables};
 use crate::assembly::{LifeCycle, weight};
+use crate::mapping;
 use crate::model::batch::{Batch, OriginRow, Written};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 /// A run that grew beyond the inline bound waits this long for each of its steps before it is assembled again: the
 /// time spent on a trace that keeps growing stays a fixed share, whatever its length.
@@ -38,9 +40,10 @@ pub(super) async fn write(
     life: &LifeCycle,
     now: DateTime<Utc>,
     inline_steps_max: u32,
+    prices: &Prices,
 ) -> sqlx::Result<Vec<Written>> {
     let now = storable::time(now);
-    let mut origins = Origins::of(batches);
+    let mut origins = Origins::of(batches, prices);
     tables.insert_origins(&origins.rows()).await?;
 
     let arrivals = arrivals(batches);
@@ -81,7 +84,7 @@ pub(super) async fn write(
     }
     tables.update_runs(&deferred).await?;
     let days: Vec<RunDays> = grown.iter().map(|(_, next)| RunDays::of(next)).collect();
-    let mut contents = contents_by_run(tables, &days).await?;
+    let mut contents = contents_by_run(tables, &days, prices).await?;
     let mut updated = Vec::new();
     for (old, next) in grown {
         updated.extend(next_row(old, next, contents.remove(&old.key).unwrap_or_default(), life, now)?);
@@ -113,10 +116,11 @@ async fn claim_runs<'a>(
     let mut fresh = Vec::new();
     for (key, plan) in &plans {
         let Some(received) = plan.received else { continue };
-        let steps = plan.steps.values().filter_map(|versions| settle(None, versions, &origins.lookup(), |_, _| {}));
+        let steps = plan.steps.values().filter_map(|versions| settle(None, versions, &origins.merge(), |_, _| {}));
         let steps = steps.map(Cow::into_owned).collect();
         let logs = plan.logs.values().map(|(log, _)| (*log).clone()).collect();
-        fresh.push(first_row(*key, (steps, logs), &origins.lookup(), plan.declared.cloned(), received, life, now)?);
+        let declared = plan.declared.cloned();
+        fresh.push(first_row(*key, (steps, logs), origins.prices, &origins.lookup(), declared, received, life, now)?);
     }
     let created = tables.insert_runs(&fresh).await?;
     let others: Vec<RunKey> = plans.keys().filter(|key| !created.contains(key)).copied().collect();
@@ -135,7 +139,7 @@ async fn write_steps(
 ) -> sqlx::Result<BTreeSet<RunKey>> {
     let versions = || plans.values().flat_map(|plan| &plan.steps);
     let settled: Vec<Cow<'_, Step>> =
-        versions().filter_map(|(_, versions)| settle(None, versions, &origins.lookup(), |_, _| {})).collect();
+        versions().filter_map(|(_, versions)| settle(None, versions, &origins.merge(), |_, _| {})).collect();
     let rows: Vec<&Step> = settled.iter().map(Cow::as_ref).collect();
     let inserted = tables.insert_steps(&rows).await?;
 
@@ -156,7 +160,7 @@ async fn write_steps(
         if !was_stored && !inserted.contains(key) {
             return Err(vanished());
         }
-        let settled = settle(old, versions, &origins.lookup(), |batch, is_better| {
+        let settled = settle(old, versions, &origins.merge(), |batch, is_better| {
             let written = &mut written[batch];
             *(if is_better { &mut written.inserted } else { &mut written.duplicates }) += 1;
         });
@@ -229,18 +233,20 @@ fn defer(mut run: Run, now: DateTime<Utc>) -> Run {
     run
 }
 
-/// The bodies of origins: those of the write itself, and others as they are needed.
+/// What versions of a step are merged with: the prices, and the bodies of origins, those of the write itself and others
+/// as they are needed.
 struct Origins<'a> {
+    prices: &'a Prices,
     of_batches: BTreeMap<(ProjectId, Uuid), &'a OriginRow>,
     bodies: HashMap<Uuid, Cow<'a, str>>,
 }
 
 impl<'a> Origins<'a> {
-    fn of(batches: &[&'a Batch]) -> Origins<'a> {
+    fn of(batches: &[&'a Batch], prices: &'a Prices) -> Origins<'a> {
         let rows = batches.iter().flat_map(|batch| batch.origins.iter().map(|origin| (batch.project, origin)));
         let of_batches: BTreeMap<_, _> = rows.map(|(project, origin)| ((project, origin.id), origin)).collect();
         let bodies = of_batches.values().map(|origin| (origin.id, Cow::Borrowed(origin.body.as_str()))).collect();
-        Origins { of_batches, bodies }
+        Origins { prices, of_batches, bodies }
     }
 
     fn rows(&self) -> Vec<(ProjectId, &'a OriginRow)> {
@@ -258,7 +264,11 @@ impl<'a> Origins<'a> {
         Ok(())
     }
 
-    /// An id is the hash of its body, so it says the same in every project.
+    /// Two versions of one step to one. An id is the hash of its body, so it says the same in every project.
+    fn merge(&self) -> impl Fn(Step, Step) -> Step + '_ {
+        |one, other| mapping::merge(one, other, self.prices, &self.lookup())
+    }
+
     fn lookup(&self) -> impl Fn(Uuid) -> Option<String> + '_ {
         |id| self.bodies.get(&id).map(|body| body.clone().into_owned())
     }

@@ -32,8 +32,13 @@ impl Database {
         Database { url: format!("{server}{joint}options=-c%20search_path%3D{schema}"), _folder: None }
     }
 
+    /// A database that another value keeps.
+    pub fn at(url: &str) -> Database {
+        Database { url: url.to_owned(), _folder: None }
+    }
+
     pub async fn store(&self, tuning: Tuning) -> Arc<dyn Store> {
-        let store = open(&self.url, tuning).await.unwrap();
+        let store = open(&self.url, tuning, Arc::default()).await.unwrap();
         store.migrate().await.unwrap();
         store
     }

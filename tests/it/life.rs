@@ -143,6 +143,8 @@ async fn keys_are_listed_without_their_secret(url: &str) {
     assert!(entry["expires_at"].is_string());
     assert!(collector.command(&["keys", "list"]).contains("till 3"));
     assert!(collector.command(&["check"]).contains("fine"));
+    let remapped = collector.command(&["remap", "--since", "2026-11-01", "--project", "shop"]);
+    assert_eq!(remapped, "done: 0 steps mapped again, 0 changed, 0 runs assembled\n");
     collector.command(&["keys", "quota", &key[4..12], "steps=5/s"]);
     let listed: serde_json::Value = serde_json::from_str(&collector.command(&["keys", "list", "--json"])).unwrap();
     let entry = listed.as_array().unwrap().iter().find(|entry| entry["id"] == key[4..12]).unwrap();

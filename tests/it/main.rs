@@ -10,5 +10,6 @@ mod life;
 mod logs;
 mod native;
 mod otlp;
+mod prices;
 mod spans;
 mod store;

@@ -136,6 +136,17 @@ fn a_wrapper_is_what_stands_below_it() {
 }
 
 #[test]
+fn a_call_around_several_turns_is_a_workflow_once_each_turn_tells_its_usage() {
+    let turns = || call("w", None, 0, 90).tokens(270, 38).facts(|facts: &mut Facts| facts.wraps = Some(Wrapped::Turns));
+    let turn = |id: &str, at| call(id, Some("w"), at, at + 9);
+    let one = run_of(vec![turns(), turn("c1", 1)]);
+    assert_eq!((&one.shown("w").step.kind, one.run.usage.total), (&StepType::ModelCall, Some(308)));
+    let several = run_of(vec![turns(), turn("c1", 1).tokens(120, 18), turn("c2", 20).tokens(150, 20)]);
+    assert_eq!((&several.shown("w").step.kind, several.run.usage.total), (&StepType::Workflow, Some(308)));
+    assert_eq!(several.mark("c1", "counted"), None);
+}
+
+#[test]
 fn documents_that_are_embedded_first_are_not_what_the_run_was_asked() {
     let embed =
         step("e", None, StepType::Workflow, 0, 9).says("documents", "").facts(|f| f.wraps = Some(Wrapped::Embedding));

@@ -52,6 +52,11 @@ pub fn step_id(id: u8) -> String {
 
 pub fn run(scope: &str, spans: Vec<Span>) -> Assembled {
     let origin = Origin { scope_name: scope.to_owned(), ..Origin::default() };
-    let (steps, _) = map_traces(ProjectId(1), vec![SpanGroup { origin, items: spans }], super::builder::epoch());
+    let (steps, _) = map_traces(
+        ProjectId(1),
+        vec![SpanGroup { origin, items: spans }],
+        super::builder::epoch(),
+        &crate::prices::Prices::none(),
+    );
     run_of(steps)
 }

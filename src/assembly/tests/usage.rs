@@ -1,7 +1,7 @@
 use serde_json::json;
 
 use super::builder::*;
-use crate::model::step::StepType;
+use crate::model::step::{CostSource, StepType};
 
 #[test]
 fn an_agents_sum_is_a_claim_and_not_counted_again() {
@@ -152,4 +152,51 @@ fn embeddings_count_and_are_told_apart() {
     assert_eq!(run.run.usage.total, Some(114));
     assert_eq!(run.run.metadata["tokens_by_type"], json!({"embedding": 18, "model_call": 96}));
     assert_eq!(run.run.model, "gpt-4o-mini");
+}
+
+#[test]
+fn of_copies_the_reported_cost_counts_and_else_that_of_the_usage() {
+    let costing = |step: crate::model::step::Step, usd: f64, source: CostSource| {
+        step.costs(usd).facts(|facts| {
+            facts.response_id = Some("msg_1".to_owned());
+            facts.cost_source = Some(source);
+        })
+    };
+    use CostSource::{Computed, Reported};
+    let outer = || call("C", None, 0, 10).tokens(1200, 300);
+    let inner = || call("S", Some("C"), 1, 9).tokens(1200, 300);
+    let cost = |outer, inner| {
+        let run = run_of(vec![outer, inner]);
+        assert_eq!(run.mark("S", "duplicate_of"), Some(&json!("C")));
+        (run.run.cost, run.shown("C").step.cost, run.mark("C", "cost_source").cloned())
+    };
+    let (a, b) = (0.01, 0.02);
+    let from_copy = |usd, source: &str| (Some(usd), Some(usd), Some(json!(source)));
+    assert_eq!(cost(costing(outer(), a, Computed), costing(inner(), b, Reported)), from_copy(b, "reported"));
+    assert_eq!(cost(costing(outer(), a, Reported), costing(inner(), b, Computed)), (Some(a), Some(a), None));
+    assert_eq!(cost(costing(outer(), a, Reported), costing(inner(), b, Reported)), (Some(a), Some(a), None));
+    // The inner one is closer to the wire: its usage counts, and the price of that.
+    assert_eq!(cost(costing(outer(), a, Computed), costing(inner(), b, Computed)), from_copy(b, "computed"));
+    // Without an id to tell: nested calls of equal usage.
+    let nested = |step: crate::model::step::Step, usd: f64, source| {
+        step.costs(usd).facts(|facts| facts.cost_source = Some(source))
+    };
+    assert_eq!(cost(nested(outer(), a, Computed), nested(inner(), b, Reported)), from_copy(b, "reported"));
+    assert_eq!(cost(nested(outer(), a, Computed), nested(inner(), b, Computed)), (Some(a), Some(a), None));
+}
+
+#[test]
+fn a_sum_that_an_agent_reported_stays_in_sight() {
+    let run = run_of(vec![
+        agent("A", None, 0, 9).costs(0.75).facts(|facts| facts.cost_source = Some(CostSource::Reported)),
+        call("C", Some("A"), 0, 1)
+            .tokens(1, 1)
+            .costs(0.5)
+            .facts(|facts| facts.cost_source = Some(CostSource::Computed)),
+    ]);
+    assert_eq!((run.run.cost, run.shown("A").step.cost), (Some(0.5), Some(0.5)), "every call has a price");
+    assert_eq!(
+        (run.mark("A", "reported_cost"), run.mark("A", "cost_source")),
+        (Some(&json!(0.75)), Some(&json!("computed")))
+    );
 }

@@ -412,7 +412,8 @@ fn the_producer_is_stored_once_and_shown_with_the_step() {
         ..Origin::default()
     };
     let group = SpanGroup { origin, items: vec![span("a", &[]), span("b", &[])] };
-    let (steps, origins) = map_traces(ProjectId(1), vec![group.clone(), group, SpanGroup::default()], received_at());
+    let (steps, origins) =
+        map_traces(ProjectId(1), vec![group.clone(), group, SpanGroup::default()], received_at(), &Prices::none());
     assert_eq!((steps.len(), origins.len()), (4, 1));
     let facts = &steps[0].facts;
     assert_eq!((facts.service.as_deref(), facts.instance.as_deref()), (Some("shop"), Some("i-1")));

@@ -199,7 +199,7 @@ proptest! {
         let (versions, origins) = versions_of(sent);
         let origin_of = |id: Uuid| origins.get(&id).cloned();
         let merged = |order: &[usize]| {
-            order.iter().map(|index| versions[*index].clone()).reduce(|a, b| merge(a, b, &origin_of)).unwrap()
+            order.iter().map(|index| versions[*index].clone()).reduce(|a, b| merge(a, b, &Prices::none(), &origin_of)).unwrap()
         };
         let straight: Vec<usize> = (0..versions.len()).collect();
         let expected = merged(&straight);
@@ -208,12 +208,12 @@ proptest! {
         }
         // Copies change nothing, nor does any grouping.
         for version in &versions {
-            prop_assert_eq!(&merge(expected.clone(), version.clone(), &origin_of), &expected);
-            prop_assert_eq!(&merge(version.clone(), through_a_database(&expected), &origin_of), &expected);
+            prop_assert_eq!(&merge(expected.clone(), version.clone(), &Prices::none(), &origin_of), &expected);
+            prop_assert_eq!(&merge(version.clone(), through_a_database(&expected), &Prices::none(), &origin_of), &expected);
         }
         let split = 1 + (seed as usize) % (versions.len() - 1);
         let (left, right) = (merged(&straight[..split]), merged(&straight[split..]));
-        prop_assert_eq!(&merge(right, left, &origin_of), &expected);
+        prop_assert_eq!(&merge(right, left, &Prices::none(), &origin_of), &expected);
     }
 }
 
@@ -247,7 +247,7 @@ fn the_better_version_wins_and_takes_what_it_lacks() {
     let mut started = span("chat m", &[("gen_ai.operation.name", "chat"), ("session.id", "s1"), ("step", "1")]);
     started.end_ns = 0;
     let ended = span("chat m", &[("gen_ai.operation.name", "chat"), ("step", "2"), ("gen_ai.usage.input_tokens", "5")]);
-    let merged = merge(map(started), map(ended.clone()), &|_| None);
+    let merged = merge(map(started), map(ended.clone()), &Prices::none(), &|_| None);
     assert_eq!(merged.status, crate::model::step::Status::Success);
     assert_eq!(merged.facts.session_id.as_deref(), Some("s1"));
     assert_eq!(merged.usage.input, Some(5));
@@ -267,8 +267,8 @@ fn versions_are_bounded_by_rank() {
             map(sent)
         })
         .collect();
-    let forward = versions.iter().cloned().reduce(|a, b| merge(a, b, &|_| None)).unwrap();
-    let backward = versions.iter().rev().cloned().reduce(|a, b| merge(a, b, &|_| None)).unwrap();
+    let forward = versions.iter().cloned().reduce(|a, b| merge(a, b, &Prices::none(), &|_| None)).unwrap();
+    let backward = versions.iter().rev().cloned().reduce(|a, b| merge(a, b, &Prices::none(), &|_| None)).unwrap();
     assert_eq!(forward, backward);
     assert_eq!(forward.end_ns, Some(START_NS + 11));
     let shown = metadata(&forward, None);

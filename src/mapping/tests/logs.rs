@@ -13,6 +13,7 @@ use crate::model::span::{Origin, Span};
 use crate::model::step::{Status, Step, StepType};
 use crate::model::value::AnyValue;
 use crate::otlp::{LogGroup, SpanGroup};
+use crate::prices::Prices;
 
 fn plain(json: serde_json::Value) -> AnyValue {
     AnyValue::from_json(json)
@@ -39,7 +40,7 @@ fn rows(scope: &str, records: Vec<LogRecord>) -> (Vec<LogRow>, Vec<OriginRow>) {
 fn joined(steps: Vec<Step>, scope: &str, records: Vec<LogRecord>) -> (Vec<Step>, Vec<LogRow>) {
     let (rows, origins) = rows(scope, records);
     let body_of = |id| origins.iter().find(|row| row.id == id).map(|row| row.body.clone());
-    with_logs(steps, rows, &body_of)
+    with_logs(steps, rows, &Prices::none(), &body_of)
 }
 
 fn one(sent: Span, scope: &str, records: Vec<LogRecord>) -> Step {
@@ -244,7 +245,7 @@ fn claude_record(ms: u64, name: &str, pairs: &[(&str, &str)]) -> LogRecord {
 
 fn run_of(spans: Vec<Span>, records: Vec<LogRecord>) -> Assembled {
     let groups = vec![SpanGroup { origin: Origin::default(), items: spans }];
-    let (steps, _) = map_traces(ProjectId(3), groups, received_at());
+    let (steps, _) = map_traces(ProjectId(3), groups, received_at(), &Prices::none());
     let (steps, _) = joined(steps, CLAUDE, records);
     let long = std::time::Duration::from_secs(3600);
     let life =
@@ -367,8 +368,8 @@ fn a_coding_agent_without_traces_has_runs_too() {
     let of_run: Vec<LogRow> = rows.into_iter().filter(LogRow::has_run).collect();
     let mut reversed = of_run.clone();
     reversed.reverse();
-    let (steps, loose) = with_logs(vec![], of_run, &body_of);
-    assert_eq!(with_logs(vec![], reversed, &body_of).0, steps, "in any order");
+    let (steps, loose) = with_logs(vec![], of_run, &Prices::none(), &body_of);
+    assert_eq!(with_logs(vec![], reversed, &Prices::none(), &body_of).0, steps, "in any order");
     assert!(loose.is_empty());
     let [agent, call, tool] = &steps[..] else { panic!("{steps:#?}") };
     assert_eq!((agent.kind.clone(), agent.facts.session_id.as_deref()), (StepType::Agent, Some("s1")));

@@ -1,11 +1,36 @@
 //! Spans in, steps out: worked examples by dialect, and the laws that hold for any span.
 
+mod ag2;
+mod any_prefix;
 mod ai_sdk;
+mod crewai;
+mod cost;
 mod dialects;
+mod frameworks;
+mod langfuse;
+mod langsmith;
+mod agentops;
+mod braintrust;
+mod haystack;
+mod laminar;
+mod langwatch;
 mod laws;
 mod logs;
+mod litellm;
+mod openinference_frameworks;
+mod openlit;
+mod openllmetry;
+mod mlflow;
+mod flue;
+mod genkit;
+mod livekit;
+mod logfire;
+mod mastra;
 mod outcomes;
 mod pending;
+mod pydantic_ai;
+mod sentry;
+mod voltagent;
 
 use chrono::{DateTime, Utc};
 
@@ -16,6 +41,7 @@ use crate::model::span::{Event, Origin, Span, Status};
 use crate::model::step::Step;
 use crate::model::value::AnyValue;
 use crate::otlp::SpanGroup;
+use crate::prices::Prices;
 
 pub(super) const START_NS: u64 = 1_750_000_000_000_000_000;
 
@@ -58,7 +84,7 @@ pub(super) fn event(name: &str, pairs: &[(&str, &str)]) -> Event {
 
 pub(super) fn map_from(span: Span, origin: Origin) -> (Step, OriginRow) {
     let groups = vec![SpanGroup { origin, items: vec![span] }];
-    let (mut steps, mut origins) = map_traces(ProjectId(3), groups, received_at());
+    let (mut steps, mut origins) = map_traces(ProjectId(3), groups, received_at(), &Prices::none());
     (steps.remove(0), origins.remove(0))
 }
 

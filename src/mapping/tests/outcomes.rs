@@ -233,3 +233,115 @@ fn a_link_names_the_run_that_its_trace_became() {
     assert_eq!(metadata["links"][0]["run_id"], "abababab-abab-abab-abab-abababababab");
     assert_eq!(metadata["links"][0]["trace_id"], "abababababababababababababababab");
 }
+
+fn with(mut span: Span, key: &str, value: AnyValue) -> Span {
+    span.attributes.push((key.to_owned(), value));
+    span.attributes.sort_by(|a, b| a.0.cmp(&b.0));
+    span
+}
+
+fn ok(mut span: Span) -> Span {
+    span.status.code = 1;
+    span
+}
+
+/// A row of the specification each: what is sent, and the status it means although the span says OK.
+#[test]
+fn every_sign_of_failure_counts_whatever_the_status() {
+    let tool =
+        || span("execute_tool t", &[("gen_ai.operation.name", "execute_tool"), ("gen_ai.tool.call.result", "r")]);
+    let text = |value: &str| AnyValue::Str(value.to_owned());
+    for (key, value, status) in [
+        ("error.type", text("ValueError"), Status::Error),
+        ("error.type", text(""), Status::Success),
+        ("gen_ai.tool.status", text("error"), Status::Error),
+        ("gen_ai.tool.status", text("success"), Status::Success),
+        ("tool.status", text("failed"), Status::Error),
+        ("gen_ai.task.status", text("failure"), Status::Error),
+        ("agentops.session.end_state", text("Fail"), Status::Error),
+        ("agentops.session.end_state", text("Indeterminate"), Status::Success),
+        ("genkit:state", text("error"), Status::Error),
+        ("langfuse.observation.level", text("ERROR"), Status::Error),
+        ("langfuse.observation.level", text("WARNING"), Status::Success),
+        ("lk.function_tool.is_error", AnyValue::Bool(true), Status::Error),
+        ("lk.function_tool.is_error", AnyValue::Bool(false), Status::Success),
+        ("mcp.tool.result.is_error", AnyValue::Bool(true), Status::Error),
+        ("logfire.level_num", AnyValue::Int(17), Status::Error),
+        ("logfire.level_num", AnyValue::Int(13), Status::Success),
+        ("mlflow.spanLogLevel", text("40"), Status::Error),
+        ("rpc.grpc.status_code", AnyValue::Int(14), Status::Error),
+        ("rpc.grpc.status_code", AnyValue::Int(0), Status::Success),
+    ] {
+        let step = map(ok(with(tool(), key, value.clone())));
+        assert_eq!(step.status, status, "{key} {value:?}");
+        assert_eq!(step.error.is_some(), status == Status::Error, "{key} {value:?}");
+    }
+}
+
+#[test]
+fn exceptions_fail_what_produces_something_and_has_nothing() {
+    let kinds = [
+        ("chat", Status::Error),
+        ("embeddings", Status::Error),
+        ("execute_tool", Status::Error),
+        ("retrieval", Status::Error),
+        ("invoke_agent", Status::Success),
+        ("invoke_workflow", Status::Success),
+    ];
+    for (operation, status) in kinds {
+        let sent = || ok(span("x", &[("gen_ai.operation.name", operation)]));
+        assert_eq!(map(raised(sent(), "ValueError", "x")).status, status, "{operation}");
+        let cancelled = map(raised(sent(), "asyncio.exceptions.CancelledError", ""));
+        assert_eq!((cancelled.status, &cancelled.facts.more["cancelled"]), (Status::Success, &json!(true)));
+    }
+    let cancelled = map(failed(chat(&[("error.type", "CancelledError")]), "stopped"));
+    assert_eq!((cancelled.status, cancelled.error.as_deref()), (Status::Error, Some("cancelled: stopped")));
+    let context = map(failed(chat(&[]), "rpc: context canceled"));
+    assert_eq!(context.error.as_deref(), Some("cancelled: rpc: context canceled"));
+}
+
+#[test]
+fn a_call_that_was_handed_to_somebody_else_did_not_fail() {
+    for kind in ["pydantic_ai.exceptions.CallDeferred", "ApprovalRequired"] {
+        let tool = failed(span("running tool", &[("gen_ai.operation.name", "execute_tool")]), "");
+        let step = map(raised(tool, kind, ""));
+        assert_eq!((step.status, &step.facts.more["deferred"]), (Status::Success, &json!(true)), "{kind}");
+    }
+}
+
+/// From the best place to the last: each line leaves out what the line before had.
+#[test]
+fn error_texts_in_order_of_trust() {
+    let tool = |pairs: &[(&str, &str)]| {
+        let mut all = vec![("gen_ai.operation.name", "execute_tool")];
+        all.extend_from_slice(pairs);
+        span("execute_tool t", &all)
+    };
+    let event_of = |span: Span| raised(span, "ValueError", "raised");
+    let everything = [
+        ("langfuse.observation.status_message", "said by Langfuse"),
+        ("error.message", "said"),
+        ("error", r#"{"message":"outer","data":{"error":"inner"}}"#),
+        ("gen_ai.tool.call.result", r#"[{"text":"result"}]"#),
+        ("error.type", "the_type"),
+    ];
+    let cases = [
+        (failed(event_of(tool(&everything)), "told"), "told"),
+        (failed(event_of(tool(&everything)), ""), "raised"),
+        (failed(tool(&everything), ""), "said by Langfuse"),
+        (failed(tool(&everything[1..]), ""), "said"),
+        (failed(tool(&everything[2..]), ""), "inner"),
+        (failed(tool(&[("exception", "in words")]), ""), "in words"),
+        (failed(tool(&[("error", "true"), ("error.type", "the_type")]), ""), "the_type"),
+        (failed(tool(&everything[3..]), ""), "result"),
+        (failed(tool(&everything[4..]), ""), "the_type"),
+        (failed(tool(&[("http.response.status_code", "500"), ("error.type", "E")]), ""), "E"),
+        (failed(tool(&[]), ""), "error"),
+    ];
+    for (sent, text) in cases {
+        assert_eq!(map(sent).error.as_deref(), Some(text));
+    }
+    let mut http = tool(&[("http.response.status_code", "500"), ("error.type", "E")]);
+    http.kind = 3;
+    assert_eq!(map(http).error.as_deref(), Some("HTTP status 500"));
+}

@@ -7,6 +7,7 @@ mod connection;
 mod partitions;
 mod tables;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -23,15 +24,18 @@ use uuid::Uuid;
 use self::connection::{Lent, TRANSACTION_MAX, within};
 use super::columns::{KeyRow, LogColumns, RunRow, StepRow, decoded};
 use super::tables::LOGS_MAX;
-use super::{NewKey, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, storable, sweep, write};
+use super::{
+    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, remap, storable, sweep, write,
+};
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
-use crate::model::id::ProjectId;
+use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota};
 use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -46,11 +50,12 @@ pub(super) struct PostgresStore {
     pool: PgPool,
     sweeper: Mutex<Lent>,
     tuning: Tuning,
+    prices: Arc<Prices>,
 }
 
 impl PostgresStore {
     /// Connects on first use: the server may be away now.
-    pub fn open(url: &str, tuning: Tuning) -> anyhow::Result<PostgresStore> {
+    pub fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Result<PostgresStore> {
         let options: PgConnectOptions = url.parse().context("the database URL is no valid postgres:// URL")?;
         let options = match options.get_application_name() {
             Some(_) => options,
@@ -61,7 +66,7 @@ impl PostgresStore {
             .acquire_timeout(ACQUIRE_MAX)
             .connect_lazy_with(options.clone());
         let sweeper = Mutex::new(Lent::new(options.clone()));
-        Ok(PostgresStore { options, pool, sweeper, tuning })
+        Ok(PostgresStore { options, pool, sweeper, tuning, prices })
     }
 
     /// A connection for work that is done once; closed when dropped, whatever it was doing.
@@ -105,7 +110,11 @@ impl Store for PostgresStore {
     }
 
     async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
-        Ok(Box::new(PostgresWriter { connection: Lent::new(self.options.clone()), tuning: self.tuning }))
+        Ok(Box::new(PostgresWriter {
+            connection: Lent::new(self.options.clone()),
+            tuning: self.tuning,
+            prices: self.prices.clone(),
+        }))
     }
 
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
@@ -133,7 +142,7 @@ impl Store for PostgresStore {
         let bodies: Vec<(Uuid, Json<Box<RawValue>>)> =
             sqlx::query_as(ORIGINS).bind(project.0).bind(ids).fetch_all(&self.pool).await?;
         let origins: Vec<(Uuid, String)> = bodies.into_iter().map(|(id, body)| (id, body.0.get().to_owned())).collect();
-        Ok(Some(super::stored_run(run, steps, logs, origins)))
+        Ok(Some(super::stored_run(run, steps, logs, origins, &self.prices)))
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {
@@ -145,9 +154,24 @@ impl Store for PostgresStore {
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError> {
         let mut sweeper = self.sweeper.lock().await;
         let mut connection = sweeper.begin().await?;
-        let swept = within(TRANSACTION_MAX, sweep::sweep(&mut connection, life, now, limit)).await?;
+        let swept = within(TRANSACTION_MAX, sweep::sweep(&mut connection, life, now, limit, &self.prices)).await?;
         sweeper.commit(connection).await?;
         Ok(swept)
+    }
+
+    async fn remap(
+        &self,
+        which: &Remap,
+        after: Option<RunKey>,
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Remapped, StoreError> {
+        let mut lent = self.sweeper.lock().await;
+        let mut connection = lent.begin().await?;
+        let part = remap::remap(&mut connection, which, after, &self.prices, life, now);
+        let remapped = within(TRANSACTION_MAX, part).await?;
+        lent.commit(connection).await?;
+        Ok(remapped)
     }
 
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError> {
@@ -204,6 +228,7 @@ impl Store for PostgresStore {
 struct PostgresWriter {
     connection: Lent,
     tuning: Tuning,
+    prices: Arc<Prices>,
 }
 
 #[async_trait]
@@ -215,7 +240,7 @@ impl StoreWriter for PostgresWriter {
         now: DateTime<Utc>,
     ) -> Result<Vec<Written>, StoreError> {
         let mut connection = self.connection.begin().await?;
-        let statements = write::write(&mut connection, batches, life, now, self.tuning.inline_steps_max);
+        let statements = write::write(&mut connection, batches, life, now, self.tuning.inline_steps_max, &self.prices);
         let written = within(TRANSACTION_MAX, statements).await?;
         self.connection.commit(connection).await?;
         Ok(written)

@@ -12,6 +12,7 @@ use sqlx::{PgConnection, Postgres, Row};
 use uuid::Uuid;
 
 use crate::assembly::Twin;
+use crate::mapping;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
@@ -21,10 +22,11 @@ use crate::store::columns::{
     LogColumns, RunRow, StepRow, TwinRow, decoded, log_columns, run_changes, run_columns, step_changes, step_columns,
     twin_columns,
 };
+use crate::store::queries;
 use crate::store::queries::delete_loose_logs;
 use crate::store::storable;
 use crate::store::tables::{
-    AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, RunDays, StepKey, TWINS_MAX, Tables,
+    AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
 };
 
 const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) \
@@ -77,10 +79,10 @@ macro_rules! given_steps {
         concat!(
             "INSERT INTO steps (",
             step_columns!(),
-            ") SELECT project_id, run_id, step_id, day, parent_id, source, position, type, name, status, error, \
+            ", mapping) SELECT project_id, run_id, step_id, day, parent_id, source, position, type, name, status, error, \
              start_ns, end_ns, latency_ms, tokens, input_tokens, output_tokens, cache_read_tokens, \
              cache_write_tokens, reasoning_tokens, cost, model, provider, agent, input, output, facts::jsonb, \
-             detail::jsonb, origin_id, content_hash FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::date[], \
+             detail::jsonb, origin_id, content_hash, $31 FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::date[], \
              $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], \
              $13::bigint[], $14::double precision[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
              $19::bigint[], $20::bigint[], $21::double precision[], $22::text[], $23::text[], $24::text[], \
@@ -142,6 +144,15 @@ const DELETE_RUNS: &str =
     "DELETE FROM runs WHERE (project_id, run_id) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[]))";
 
 const DELETE_LOOSE_LOGS: &str = delete_loose_logs!("'00000000-0000-0000-0000-000000000000'");
+
+const OLD_STEPS: &str = concat!(
+    "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
+     AS asked (project_id, run_id, first_day, last_day) CROSS JOIN LATERAL (SELECT ",
+    step_columns!(),
+    " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
+     AND steps.day BETWEEN asked.first_day AND asked.last_day AND steps.day BETWEEN $5 AND $6 \
+     AND mapping < $7 AND source = 'otlp' OFFSET 0) AS found LIMIT $8"
+);
 
 /// A call that overlaps another starts on the same day or on one beside it.
 const TWINS: &str = concat!(
@@ -231,6 +242,37 @@ impl Tables for PgConnection {
             bind_runs(UPDATE_RUNS, runs)?.execute(self).await?;
         }
         Ok(())
+    }
+
+    async fn runs_after(&mut self, page: &OldPage) -> sqlx::Result<Vec<OldRun>> {
+        let (project, run_id) = page.after.map_or((i64::MIN, Uuid::nil()), |key| (key.project.0, key.run_id));
+        sqlx::query_as(queries::RUNS_AFTER)
+            .bind(project)
+            .bind(run_id)
+            .bind(page.since)
+            .bind(page.project.map(|project| project.0))
+            .bind(mapping::VERSION)
+            .bind(page.runs_max)
+            .fetch_all(self)
+            .await
+    }
+
+    async fn old_steps(&mut self, runs: &[RunDays], since: NaiveDate, limit: i64) -> sqlx::Result<Vec<Step>> {
+        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+            return Ok(Vec::new());
+        };
+        let rows: Vec<StepRow> = sqlx::query_as(OLD_STEPS)
+            .bind(column(runs, |run| run.key.project.0))
+            .bind(column(runs, |run| run.key.run_id))
+            .bind(column(runs, |run| run.first_day))
+            .bind(column(runs, |run| run.last_day))
+            .bind(first_day.max(since))
+            .bind(last_day)
+            .bind(mapping::VERSION)
+            .bind(limit)
+            .fetch_all(self)
+            .await?;
+        decoded(rows)
     }
 
     async fn insert_steps(&mut self, steps: &[&Step]) -> sqlx::Result<HashSet<StepKey>> {
@@ -484,7 +526,8 @@ fn bind_steps(statement: &'static str, steps: &[&Step]) -> sqlx::Result<Query<'s
         .bind(facts)
         .bind(column(steps, |step| step.detail.as_str()))
         .bind(column(steps, |step| step.origin))
-        .bind(column(steps, |step| step.content_hash)))
+        .bind(column(steps, |step| step.content_hash))
+        .bind(mapping::VERSION))
 }
 
 fn json_column<R, T>(rows: &[R], value: impl FnMut(&R) -> sqlx::Result<T>) -> sqlx::Result<Vec<T>> {

@@ -19,15 +19,18 @@ use uuid::Uuid;
 use self::connection::{Lent, assert_durable, durable};
 use super::columns::{KeyRow, LogColumns, RunRow, StepRow, decoded};
 use super::tables::LOGS_MAX;
-use super::{NewKey, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, storable, sweep, write};
+use super::{
+    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, remap, storable, sweep, write,
+};
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
-use crate::model::id::ProjectId;
+use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota};
 use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
+use crate::prices::Prices;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -41,11 +44,12 @@ pub(super) struct SqliteStore {
     /// Writers, the sweeper and keys take turns.
     connection: Arc<Mutex<Lent>>,
     tuning: Tuning,
+    prices: Arc<Prices>,
 }
 
 impl SqliteStore {
     /// Creates the file if it is missing.
-    pub async fn open(path: &str, tuning: Tuning) -> anyhow::Result<SqliteStore> {
+    pub async fn open(path: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Result<SqliteStore> {
         ensure!(!path.is_empty() && !path.contains(":memory:"), "a SQLite store needs a file: sqlite://path");
         let file = SqliteConnectOptions::new().filename(Path::new(path)).busy_timeout(BUSY_MAX);
         let options = durable(file.clone());
@@ -57,7 +61,7 @@ impl SqliteStore {
             .acquire_timeout(ACQUIRE_MAX)
             .connect_lazy_with(file.pragma("query_only", "1"));
         let connection = Arc::new(Mutex::new(Lent::new(options.clone(), connection)));
-        Ok(SqliteStore { options, readers, connection, tuning })
+        Ok(SqliteStore { options, readers, connection, tuning, prices })
     }
 }
 
@@ -88,7 +92,11 @@ impl Store for SqliteStore {
     }
 
     async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
-        Ok(Box::new(SqliteWriter { connection: self.connection.clone(), tuning: self.tuning }))
+        Ok(Box::new(SqliteWriter {
+            connection: self.connection.clone(),
+            tuning: self.tuning,
+            prices: self.prices.clone(),
+        }))
     }
 
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
@@ -119,7 +127,7 @@ impl Store for SqliteStore {
             ids.push_bind(id);
         }
         let origins = query.push(")").build_query_as::<(Uuid, String)>().fetch_all(&self.readers).await?;
-        Ok(Some(super::stored_run(run, steps, logs, origins)))
+        Ok(Some(super::stored_run(run, steps, logs, origins, &self.prices)))
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {
@@ -131,9 +139,23 @@ impl Store for SqliteStore {
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError> {
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
-        let swept = sweep::sweep(&mut connection, life, now, limit).await?;
+        let swept = sweep::sweep(&mut connection, life, now, limit, &self.prices).await?;
         lent.commit(connection).await?;
         Ok(swept)
+    }
+
+    async fn remap(
+        &self,
+        which: &Remap,
+        after: Option<RunKey>,
+        life: &LifeCycle,
+        now: DateTime<Utc>,
+    ) -> Result<Remapped, StoreError> {
+        let mut lent = self.connection.lock().await;
+        let mut connection = lent.begin().await?;
+        let remapped = remap::remap(&mut connection, which, after, &self.prices, life, now).await?;
+        lent.commit(connection).await?;
+        Ok(remapped)
     }
 
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError> {
@@ -189,6 +211,7 @@ impl Store for SqliteStore {
 struct SqliteWriter {
     connection: Arc<Mutex<Lent>>,
     tuning: Tuning,
+    prices: Arc<Prices>,
 }
 
 #[async_trait]
@@ -201,7 +224,8 @@ impl StoreWriter for SqliteWriter {
     ) -> Result<Vec<Written>, StoreError> {
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
-        let written = write::write(&mut connection, batches, life, now, self.tuning.inline_steps_max).await?;
+        let written =
+            write::write(&mut connection, batches, life, now, self.tuning.inline_steps_max, &self.prices).await?;
         lent.commit(connection).await?;
         Ok(written)
     }

@@ -3,13 +3,14 @@
 use std::collections::HashSet;
 
 use async_trait::async_trait;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
 use crate::assembly::Twin;
+use crate::mapping;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
@@ -19,10 +20,11 @@ use crate::store::columns::{
     LogColumns, RunRow, StepRow, TwinRow, decoded, log_columns, run_changes, run_columns, step_changes, step_columns,
     twin_columns,
 };
-use crate::store::queries::{LOGS, delete_loose_logs};
+use crate::store::queries;
+use crate::store::queries::delete_loose_logs;
 use crate::store::storable;
 use crate::store::tables::{
-    AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, RunDays, StepKey, TWINS_MAX, Tables,
+    AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
 };
 
 /// Rows of one statement, from the largest portion that fits. 64 rows of 39 columns stay far below SQLite's bound of
@@ -31,11 +33,18 @@ const PORTIONS: [usize; 3] = [64, 8, 1];
 
 const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) ";
 const INSERT_RUNS: &str = concat!("INSERT INTO runs (", run_columns!(), ") ");
-const INSERT_STEPS: &str = concat!("INSERT INTO steps (", step_columns!(), ") ");
+const INSERT_STEPS: &str = concat!("INSERT INTO steps (", step_columns!(), ", mapping) ");
 const INSERT_LOGS: &str = concat!("INSERT INTO logs (", log_columns!(), ") ");
 const DELETE_LOOSE_LOGS: &str = delete_loose_logs!("x'00000000000000000000000000000000'");
 const UPDATE_RUN: &str = concat!(" ON CONFLICT (project_id, run_id) DO UPDATE SET ", run_changes!());
 const UPDATE_STEP: &str = concat!(" ON CONFLICT (project_id, run_id, step_id, day) DO UPDATE SET ", step_changes!());
+
+/// Binds project, run, first day, version and bound.
+const OLD_STEPS: &str = concat!(
+    "SELECT ",
+    step_columns!(),
+    " FROM steps WHERE project_id = $1 AND run_id = $2 AND day >= $3 AND mapping < $4 AND source = 'otlp' LIMIT $5"
+);
 
 /// The condition of the index `steps_unidentified`, word for word.
 macro_rules! unidentified_calls {
@@ -137,6 +146,35 @@ impl Tables for SqliteConnection {
         Ok(())
     }
 
+    async fn runs_after(&mut self, page: &OldPage) -> sqlx::Result<Vec<OldRun>> {
+        let (project, run_id) = page.after.map_or((i64::MIN, Uuid::nil()), |key| (key.project.0, key.run_id));
+        sqlx::query_as(queries::RUNS_AFTER)
+            .bind(project)
+            .bind(run_id)
+            .bind(page.since)
+            .bind(page.project.map(|project| project.0))
+            .bind(mapping::VERSION)
+            .bind(page.runs_max)
+            .fetch_all(self)
+            .await
+    }
+
+    async fn old_steps(&mut self, runs: &[RunDays], since: NaiveDate, limit: i64) -> sqlx::Result<Vec<Step>> {
+        let mut steps = Vec::new();
+        for run in runs {
+            let rows: Vec<StepRow> = sqlx::query_as(OLD_STEPS)
+                .bind(run.key.project.0)
+                .bind(run.key.run_id)
+                .bind(since)
+                .bind(mapping::VERSION)
+                .bind(limit.saturating_sub_unsigned(steps.len() as u64))
+                .fetch_all(&mut *self)
+                .await?;
+            steps.extend(decoded::<_, Step>(rows)?);
+        }
+        Ok(steps)
+    }
+
     async fn insert_steps(&mut self, steps: &[&Step]) -> sqlx::Result<HashSet<StepKey>> {
         let mut inserted = HashSet::with_capacity(steps.len());
         for portion in portions(steps) {
@@ -215,7 +253,7 @@ impl Tables for SqliteConnection {
     async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<LogRow>> {
         let mut logs = Vec::new();
         for run in runs {
-            let rows: Vec<LogColumns> = sqlx::query_as(LOGS)
+            let rows: Vec<LogColumns> = sqlx::query_as(queries::LOGS)
                 .bind(run.key.project.0)
                 .bind(run.key.run_id)
                 .bind(run.first_day)
@@ -369,7 +407,8 @@ fn given_steps(steps: &[&Step]) -> sqlx::Result<QueryBuilder<Sqlite>> {
             .push_bind(facts)
             .push_bind(&*step.detail)
             .push_bind(step.origin)
-            .push_bind(step.content_hash);
+            .push_bind(step.content_hash)
+            .push_bind(mapping::VERSION);
     });
     Ok(query)
 }

@@ -6,15 +6,16 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
 use vectoros::assembly::LifeCycle;
-use vectoros::mapping::map_traces;
+use vectoros::mapping::{map_logs, map_traces};
 use vectoros::model::batch::Batch;
 use vectoros::model::id::ProjectId;
 use vectoros::model::query::RunFilter;
 use vectoros::otlp::{DecodeLimits, json, protobuf};
-use vectoros::store::{Store, Tuning};
+use vectoros::prices::Prices;
+use vectoros::store::{Store, Tuning, open};
 use vectoros::view::Reader;
 
-use super::fixture::{Fixture, Signal};
+use super::fixture::{Fixture, Request, Signal};
 use crate::database::Database;
 
 const LIMITS: DecodeLimits = DecodeLimits { spans_max: 100_000, span_items_max: 100_000, depth_max: 64 };
@@ -25,19 +26,24 @@ const LIFE: LifeCycle = LifeCycle {
     orphan_idle: SECOND,
     idle_limit: SECOND,
     max_duration: Duration::from_secs(86_400),
-    unmatched_logs: SECOND * 3_600,
+    unmatched_logs: Duration::from_secs(3_600),
 };
 
 /// What the API shows of a fixture long after its last request, in the order in which the runs began: runs in the list
 /// first, then the copies of calls that the list leaves out.
 pub async fn shown(fixture: &Fixture) -> Vec<Value> {
     let database = Database::sqlite().await;
-    let store = database.store(Tuning::default()).await;
+    let prices = Arc::new(Prices::shipped());
+    let store = open(&database.url, Tuning::default(), prices.clone()).await.unwrap();
+    store.migrate().await.unwrap();
     let received_at = Utc::now();
     let project = store.project("golden", received_at).await.unwrap();
     let mut writer = store.writer().await.unwrap();
-    for request in fixture.requests.iter().filter(|request| request.signal == Signal::Traces) {
-        let batch = decoded(project, &request.protobuf, &request.json, received_at);
+    for request in fixture.requests.iter().filter(|request| request.signal != Signal::Metrics) {
+        let batch = match request.signal {
+            Signal::Logs => decoded_logs(project, request, received_at),
+            _ => decoded(project, request, received_at, &prices),
+        };
         writer.write(&[&batch], &LIFE, received_at).await.unwrap();
     }
     let later = received_at + TimeDelta::hours(1);
@@ -45,12 +51,20 @@ pub async fn shown(fixture: &Fixture) -> Vec<Value> {
     listed(store, project, later).await
 }
 
-fn decoded(project: ProjectId, protobuf: &[u8], json: &[u8], received_at: DateTime<Utc>) -> Batch {
-    let request = protobuf::decode_traces(protobuf, LIMITS).unwrap();
-    assert!(request == json::decode_traces(json, LIMITS).unwrap(), "protobuf and JSON say different things");
+fn decoded(project: ProjectId, sent: &Request, received_at: DateTime<Utc>, prices: &Prices) -> Batch {
+    let request = protobuf::decode_traces(&sent.protobuf, LIMITS).unwrap();
+    assert!(request == json::decode_traces(&sent.json, LIMITS).unwrap(), "protobuf and JSON say different things");
     assert_eq!(request.rejections.count, 0, "{:?}", request.rejections);
-    let (steps, origins) = map_traces(project, request.groups, received_at);
+    let (steps, origins) = map_traces(project, request.groups, received_at, prices);
     Batch { project, received_at, origins, steps, logs: vec![], native: None }
+}
+
+fn decoded_logs(project: ProjectId, sent: &Request, received_at: DateTime<Utc>) -> Batch {
+    let request = protobuf::decode_logs(&sent.protobuf, LIMITS).unwrap();
+    assert!(request == json::decode_logs(&sent.json, LIMITS).unwrap(), "protobuf and JSON say different things");
+    assert_eq!(request.rejections.count, 0, "{:?}", request.rejections);
+    let (logs, origins) = map_logs(project, request.groups, received_at);
+    Batch { project, received_at, origins, steps: vec![], logs, native: None }
 }
 
 async fn listed(store: Arc<dyn Store>, project: ProjectId, now: DateTime<Utc>) -> Vec<Value> {

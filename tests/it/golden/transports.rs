@@ -1,5 +1,6 @@
 //! Every fixture as protobuf and as JSON over HTTP and as protobuf over gRPC, through one real collector: one answer.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
@@ -11,6 +12,7 @@ use serde_json::Value;
 use tonic::transport::Channel;
 use vectoros::auth::{hash, secret};
 use vectoros::model::key::{Quota, Scopes};
+use vectoros::prices::Prices;
 use vectoros::store::{NewKey, Store, Tuning, open};
 
 use super::fixture::{Fixture, Request, Signal};
@@ -33,7 +35,7 @@ const TRANSPORTS: [Transport; 3] = [Transport::Protobuf, Transport::Json, Transp
 
 async fn every_fixture_by_every_transport(url: &str) {
     let collector = Collector::start(url, &LIFE).await;
-    let store = open(url, Tuning::default()).await.unwrap();
+    let store = open(url, Tuning::default(), Arc::new(Prices::none())).await.unwrap();
     let grpc = Channel::from_shared(format!("http://{}", collector.grpc)).unwrap().connect().await.unwrap();
     let fixtures = Fixture::all();
     assert!(fixtures.len() >= 120, "{} fixtures", fixtures.len());

@@ -23,7 +23,7 @@ on_both!(
     the_record_of_a_stream_shows_the_call_that_began_it,
 );
 
-const ALL: RunFilter = RunFilter { limit: 100, after: None, status: None, model: None };
+pub const ALL: RunFilter = RunFilter { limit: 100, after: None, status: None, model: None };
 const AGENT: u128 = 7;
 const COPY: u128 = 8;
 

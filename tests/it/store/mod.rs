@@ -9,8 +9,10 @@ mod life_cycle;
 mod logs;
 mod native;
 mod opening;
+mod order;
 mod partitions;
 mod reads;
+mod remap;
 mod steps;
 
 /// Each function as a test on SQLite and on Postgres.

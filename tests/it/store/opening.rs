@@ -1,5 +1,7 @@
 //! What `open` accepts, and a database that is away.
 
+use std::sync::Arc;
+
 use vectoros::store::{Store, StoreError, Tuning, open};
 
 use super::samples::*;
@@ -8,7 +10,7 @@ use crate::database::Database;
 #[tokio::test]
 async fn an_unknown_scheme_is_refused_and_the_password_is_not_shown() {
     for url in ["mysql://me:secret@host/db", "vectoros.db", ""] {
-        let error = open(url, Tuning::default()).await.err().expect("refused").to_string();
+        let error = open(url, Tuning::default(), Arc::default()).await.err().expect("refused").to_string();
         assert!(error.contains("sqlite://") && error.contains("postgres://"), "{error}");
         assert!(!error.contains("secret"), "{error}");
     }
@@ -17,14 +19,14 @@ async fn an_unknown_scheme_is_refused_and_the_password_is_not_shown() {
 #[tokio::test]
 async fn a_sqlite_store_needs_a_file() {
     for url in ["sqlite://", "sqlite://:memory:"] {
-        assert!(open(url, Tuning::default()).await.is_err(), "{url}");
+        assert!(open(url, Tuning::default(), Arc::default()).await.is_err(), "{url}");
     }
 }
 
 #[tokio::test]
 async fn a_postgres_server_may_be_away_at_open() {
     // Nothing listens on port 1.
-    let store = open("postgres://nobody@127.0.0.1:1/db", Tuning::default()).await.unwrap();
+    let store = open("postgres://nobody@127.0.0.1:1/db", Tuning::default(), Arc::default()).await.unwrap();
     let error = store.migrate().await.unwrap_err();
     assert!(matches!(error.downcast_ref(), Some(StoreError::Unavailable(_))), "{error:?}");
     assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))));

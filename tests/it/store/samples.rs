@@ -13,6 +13,7 @@ use vectoros::model::span::{Origin, Span};
 use vectoros::model::step::{Facts, Source, Status, Step, StepType, Usage};
 use vectoros::model::value::AnyValue;
 use vectoros::otlp::SpanGroup;
+use vectoros::prices::Prices;
 use vectoros::store::{Store, StoredRun, Tuning};
 
 /// Small, so that a few dozen steps make a large run.
@@ -84,12 +85,12 @@ fn groups(spans: Vec<Span>) -> Vec<SpanGroup> {
 }
 
 fn mapped(project: ProjectId, span: Span) -> Step {
-    map_traces(project, groups(vec![span]), at(100)).0.remove(0)
+    map_traces(project, groups(vec![span]), at(100), &Prices::none()).0.remove(0)
 }
 
 /// Brings the origin that all sample spans share.
 pub fn batch(project: ProjectId, steps: Vec<Step>) -> Batch {
-    let (_, origins) = map_traces(project, groups(vec![sample(1, 1)]), at(100));
+    let (_, origins) = map_traces(project, groups(vec![sample(1, 1)]), at(100), &Prices::none());
     Batch { project, received_at: at(100), origins, steps, logs: vec![], native: None }
 }
 

@@ -1,0 +1,375 @@
+//! The law of order: any permutation of the spans of a trace, any split into requests and any repetition give the same
+//! run, byte for byte as the API shows it.
+//!
+//! Some hundred shuffles are part of the suite. `VECTOROS_SHUFFLES=10000 tests/run --test it store::order` takes as many
+//! as it says on each store. A failure names its seed.
+
+use std::sync::Arc;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use rand::rngs::StdRng;
+use rand::seq::{IndexedRandom, SliceRandom};
+use rand::{Rng, SeedableRng};
+use uuid::Uuid;
+use vectoros::mapping::map_traces;
+use vectoros::model::batch::Batch;
+use vectoros::model::id::ProjectId;
+use vectoros::model::span::{Event, Link, Origin, Span, Status};
+use vectoros::model::value::AnyValue;
+use vectoros::otlp::SpanGroup;
+use vectoros::store::{Store, StoreWriter, Tuning};
+use vectoros::view::Reader;
+
+use super::samples::*;
+use crate::database::{Database, on_both_stores};
+
+const SHUFFLES: u64 = 120;
+/// Orders in which one trace is sent.
+const ORDERS: u64 = 8;
+/// Longer runs than this wait for the sweeper: about half of them.
+const ORDER_TUNING: Tuning = Tuning { inline_steps_max: 12, readers_max: 4 };
+
+fn text(text: impl Into<String>) -> AnyValue {
+    AnyValue::Str(text.into())
+}
+
+/// A trace as several services would send it: each span with its producer.
+struct Trace {
+    rng: StdRng,
+    id: [u8; 16],
+    spans: Vec<(usize, Span)>,
+    next_id: u64,
+}
+
+const SERVICES: usize = 3;
+
+fn origin(service: usize) -> Origin {
+    let pairs =
+        [("service.instance.id", format!("instance-{service}")), ("service.name", format!("service-{service}"))];
+    let scopes = ["opentelemetry.instrumentation.openai", "com.anthropic.sdk.python", "logfire.pydantic-ai"];
+    Origin {
+        resource: pairs.map(|(key, value)| (key.to_owned(), text(value))).to_vec(),
+        scope_name: scopes[service % scopes.len()].to_owned(),
+        ..Origin::default()
+    }
+}
+
+impl Trace {
+    fn new(seed: u64) -> Trace {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut trace = Trace { id: rng.random(), rng, spans: Vec::new(), next_id: 1 };
+        let frame = trace.maybe(0.3).then(|| trace.frame());
+        for _ in 0..trace.rng.random_range(1..3) {
+            trace.agent(frame, 0);
+        }
+        trace.disturb();
+        trace
+    }
+
+    fn maybe(&mut self, chance: f64) -> bool {
+        self.rng.random_bool(chance)
+    }
+
+    fn span(&mut self, name: &str, parent: Option<u64>, pairs: &[(&str, AnyValue)]) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        // Few distinct times, so that there are ties.
+        let start_ns = ns(at(self.rng.random_range(0..6)));
+        let length = *[0, 500_000_000, 1_000_000_000, 2_000_000_000].choose(&mut self.rng).unwrap();
+        let mut attributes: Vec<(String, AnyValue)> =
+            pairs.iter().map(|(key, value)| ((*key).to_owned(), value.clone())).collect();
+        if self.maybe(0.2) {
+            attributes.push(("session.id".to_owned(), text(format!("s{}", self.rng.random_range(0..2)))));
+        }
+        if self.maybe(0.1) {
+            attributes.push(("user.id".to_owned(), text(format!("u{}", self.rng.random_range(0..2)))));
+        }
+        attributes.sort_by(|a, b| a.0.cmp(&b.0));
+        let code = if self.maybe(0.15) { 2 } else { 0 };
+        let message = if code == 2 && self.maybe(0.7) { "it broke".to_owned() } else { String::new() };
+        let exception = Event {
+            time_ns: start_ns,
+            name: "exception".to_owned(),
+            attributes: vec![
+                ("exception.message".to_owned(), text("boom")),
+                ("exception.type".to_owned(), text("ValueError")),
+            ],
+            ..Event::default()
+        };
+        let has_exception = code == 2 && self.maybe(0.5);
+        let span = Span {
+            trace_id: self.id,
+            span_id: id.to_be_bytes(),
+            parent_span_id: parent.map(u64::to_be_bytes),
+            name: name.to_owned(),
+            kind: 1,
+            start_ns,
+            end_ns: start_ns + length,
+            attributes,
+            events: if has_exception { vec![exception] } else { vec![] },
+            links: if self.maybe(0.05) {
+                vec![Link { trace_id: [9; 16], span_id: [9; 8], ..Link::default() }]
+            } else {
+                vec![]
+            },
+            status: Status { code, message },
+            ..Span::default()
+        };
+        let service = self.rng.random_range(0..SERVICES);
+        self.spans.push((service, span));
+        id
+    }
+
+    fn frame(&mut self) -> u64 {
+        self.span("POST /ask", None, &[("http.request.method", text("POST")), ("http.route", text("/ask"))])
+    }
+
+    fn agent(&mut self, parent: Option<u64>, depth: u32) -> u64 {
+        let name = *["planner", "writer"].choose(&mut self.rng).unwrap();
+        let mut pairs = vec![("gen_ai.operation.name", text("invoke_agent")), ("gen_ai.agent.name", text(name))];
+        if self.maybe(0.5) {
+            pairs
+                .push(("gen_ai.input.messages", text(r#"[{"role":"user","parts":[{"type":"text","content":"Hi"}]}]"#)));
+            pairs.push(("gen_ai.output.messages", text(r#"[{"role":"assistant","content":"Done"}]"#)));
+        }
+        if self.maybe(0.3) {
+            pairs.push(("gen_ai.usage.input_tokens", AnyValue::Int(self.rng.random_range(0..60))));
+            pairs.push(("gen_ai.usage.output_tokens", AnyValue::Int(self.rng.random_range(0..20))));
+        }
+        let id = self.span(&format!("invoke_agent {name}"), parent, &pairs);
+        for _ in 0..self.rng.random_range(0..4) {
+            match self.rng.random_range(0..4) {
+                0 => self.tool(id),
+                1 if depth < 2 => {
+                    self.agent(Some(id), depth + 1);
+                }
+                _ => self.call(id),
+            }
+        }
+        id
+    }
+
+    /// A model call; often another instrumentation, and the transport, saw it too.
+    fn call(&mut self, parent: u64) {
+        let model = *["gpt-5", "claude-sonnet-4-5"].choose(&mut self.rng).unwrap();
+        let mut pairs = vec![
+            ("gen_ai.operation.name", text("chat")),
+            ("gen_ai.provider.name", text("openai")),
+            ("gen_ai.request.model", text(model)),
+        ];
+        if self.maybe(0.8) {
+            pairs.push(("gen_ai.usage.input_tokens", AnyValue::Int(self.rng.random_range(1..9))));
+            pairs.push(("gen_ai.usage.output_tokens", AnyValue::Int(self.rng.random_range(1..9))));
+        }
+        if self.maybe(0.5) {
+            pairs.push(("gen_ai.response.id", text(format!("resp-{}", self.rng.random_range(0..3)))));
+        }
+        if self.maybe(0.6) {
+            let asked = r#"[{"role":"assistant","parts":[{"type":"tool_call","id":"call_1","name":"get_weather","arguments":{"city":"Paris"}}]}]"#;
+            pairs.push(("gen_ai.input.messages", text(r#"[{"role":"user","content":"Weather?"}]"#)));
+            pairs.push(("gen_ai.output.messages", text(asked)));
+        }
+        let id = self.span(&format!("chat {model}"), Some(parent), &pairs);
+        let (service, call) = self.spans.last().cloned().unwrap();
+        if self.maybe(0.4) {
+            // The same call as another instrumentation saw it: inside or beside.
+            let above = if self.maybe(0.5) { id } else { parent };
+            let mut copy = call.clone();
+            copy.span_id = self.next_id.to_be_bytes();
+            copy.parent_span_id = Some(above.to_be_bytes());
+            copy.attributes.retain(|(key, _)| !key.ends_with(".messages"));
+            self.next_id += 1;
+            self.spans.push((service, copy));
+        }
+        if self.maybe(0.3) {
+            self.span("POST", Some(id), &[("http.request.method", text("POST")), ("url.full", text("https://api/v1"))]);
+        }
+    }
+
+    fn tool(&mut self, parent: u64) {
+        let pairs = [
+            ("gen_ai.operation.name", text("execute_tool")),
+            ("gen_ai.tool.name", text("get_weather")),
+            ("gen_ai.tool.call.id", text(format!("call_{}", self.rng.random_range(0..3)))),
+            ("gen_ai.tool.call.result", text("18 C")),
+        ];
+        let id = self.span("execute_tool get_weather", Some(parent), &pairs);
+        if self.maybe(0.2) {
+            self.span("tools/call get_weather", Some(id), &[("mcp.method.name", text("tools/call"))]);
+        }
+        if self.maybe(0.2) {
+            self.call(id);
+        }
+    }
+
+    /// Orphans, a circle, announcements, unended spans, and further versions of spans that were sent.
+    fn disturb(&mut self) {
+        if self.maybe(0.25) {
+            let gone = self.rng.random_range(0..self.spans.len());
+            self.spans.remove(gone);
+        }
+        if self.maybe(0.1) && self.spans.len() > 2 {
+            let last = self.spans.last().unwrap().1.span_id;
+            self.spans[0].1.parent_span_id = Some(last);
+        }
+        for (service, span) in self.spans.clone() {
+            if self.maybe(0.15) {
+                self.spans.push((service, announcement(&span, self.next_id)));
+                self.next_id += 1;
+            }
+            if self.maybe(0.1) {
+                self.spans.push((service, Span { end_ns: 0, ..span.clone() }));
+            }
+            for _ in 0..self.rng.random_range(0..4) {
+                if self.maybe(0.2) {
+                    let version = self.version(span.clone());
+                    let service = if self.maybe(0.8) { service } else { self.rng.random_range(0..SERVICES) };
+                    self.spans.push((service, version));
+                }
+            }
+        }
+        if self.maybe(0.1) {
+            let lost = self.rng.random_range(0..self.spans.len());
+            self.spans[lost].1.end_ns = 0;
+        }
+        if self.spans.is_empty() {
+            self.frame();
+        }
+    }
+
+    /// The same span with more or less attributes, another end, another name, or on another day.
+    fn version(&mut self, mut span: Span) -> Span {
+        match self.rng.random_range(0..6) {
+            0 => span.attributes.truncate(span.attributes.len() / 2),
+            1 => span.attributes.push(("z.more".to_owned(), text(format!("{}", self.rng.random_range(0..2))))),
+            2 => span.end_ns += 1_000_000,
+            3 => span.name.push_str(" again"),
+            4 => span.start_ns -= 86_400_000_000_000,
+            _ => span.attributes.iter_mut().for_each(|(_, value)| {
+                if let AnyValue::Int(count) = value {
+                    *count += 1;
+                }
+            }),
+        }
+        span
+    }
+
+    /// The requests of one order: every span at least once, some again.
+    fn requests(&self, project: ProjectId, order: u64) -> Vec<Batch> {
+        let mut rng = StdRng::seed_from_u64(order);
+        let mut sent = self.spans.clone();
+        if order > 0 {
+            for again in 0..self.spans.len() {
+                if rng.random_bool(0.2) {
+                    sent.push(self.spans[again].clone());
+                }
+            }
+            sent.shuffle(&mut rng);
+        }
+        let mut requests = Vec::new();
+        while !sent.is_empty() {
+            let most = if order == 0 { sent.len() } else { rng.random_range(1..=sent.len().min(12)) };
+            let spans: Vec<(usize, Span)> = sent.drain(..most).collect();
+            let of_service = |service: usize| SpanGroup {
+                origin: origin(service),
+                items: spans.iter().filter(|(of, _)| *of == service).map(|(_, span)| span.clone()).collect(),
+            };
+            let (steps, origins) = map_traces(project, (0..SERVICES).map(of_service).collect(), at(100));
+            requests.push(Batch { project, received_at: at(100), origins, steps, logs: vec![], native: None });
+        }
+        requests
+    }
+}
+
+/// Logfire's announcement of a span.
+fn announcement(span: &Span, id: u64) -> Span {
+    let parent = span.parent_span_id.map_or(0, u64::from_be_bytes);
+    let mut announced = Span {
+        span_id: id.to_be_bytes(),
+        parent_span_id: Some(span.span_id),
+        end_ns: span.start_ns,
+        events: vec![],
+        status: Status::default(),
+        ..span.clone()
+    };
+    announced.attributes.retain(|(key, _)| !key.contains("output") && !key.contains("usage"));
+    announced.attributes.push(("logfire.pending_parent_id".to_owned(), text(format!("{parent:016x}"))));
+    announced.attributes.push(("logfire.span_type".to_owned(), text("pending_span")));
+    announced.attributes.sort_by(|a, b| a.0.cmp(&b.0));
+    announced
+}
+
+/// The API's answer at several moments, and the row that lists are made of.
+async fn shown(store: &Arc<dyn Store>, project: ProjectId, run_id: Uuid) -> String {
+    let reader = Reader::new(store.clone(), LIFE);
+    let mut shown = String::new();
+    for seconds in [101, 110, 300, 2_000] {
+        let run = reader.run(project, run_id, at(seconds)).await.unwrap().expect("it was written");
+        shown.push_str(without_update(run.detail_json().unwrap().get()).as_str());
+        shown.push('\n');
+    }
+    // By the sweeper, as the last of all: what was left to it, and what time alone changes.
+    while store.sweep(&LIFE, at(2_000), 1_000).await.unwrap() > 0 {}
+    let mut row = store.run(project, run_id).await.unwrap().unwrap().run;
+    row.key.project = ProjectId(0);
+    row.updated_at = DateTime::<Utc>::UNIX_EPOCH + TimeDelta::zero();
+    row.metadata.remove("revision");
+    shown.push_str(&format!("{row:#?}"));
+    shown
+}
+
+/// The answer without the time of its last change and the number of changes: these count the requests.
+fn without_update(json: &str) -> String {
+    let without = |json: &str, field: &str| match json.split_once(field) {
+        Some((before, after)) => format!("{before}{}", after.trim_start_matches(|it: char| !",}".contains(it))),
+        None => json.to_owned(),
+    };
+    without(&without(json, "\"updated_at\":"), "\"revision\":")
+}
+
+async fn send(writer: &mut dyn StoreWriter, requests: &[Batch], order: u64) {
+    // Several requests in one transaction, as under load.
+    for together in requests.chunks(1 + (order % 3) as usize) {
+        writer.write(&together.iter().collect::<Vec<_>>(), &LIFE, at(100)).await.unwrap();
+    }
+}
+
+async fn any_order_split_and_repetition_gives_the_same_run(url: &str) {
+    let shuffles = std::env::var("VECTOROS_SHUFFLES").map_or(SHUFFLES, |count| count.parse().unwrap());
+    let store = Database::at(url).store(ORDER_TUNING).await;
+    let mut writer = store.writer().await.unwrap();
+    for seed in 0..shuffles.div_ceil(ORDERS) {
+        let trace = Trace::new(seed);
+        let run_id = Uuid::from_bytes(trace.id);
+        let mut first = None;
+        for order in 0..=ORDERS {
+            // Each order in a project of its own, since the trace id takes part in the hashes of the spans.
+            let project = project(store.as_ref(), &format!("{seed}-{order}")).await;
+            send(writer.as_mut(), &trace.requests(project, order), order).await;
+            let shown = shown(&store, project, run_id).await;
+            match &first {
+                None => first = Some(shown),
+                Some(first) => assert_same(first, &shown, &format!("seed {seed}, order {order}")),
+            }
+        }
+    }
+}
+on_both_stores!(any_order_split_and_repetition_gives_the_same_run);
+
+/// Equal, or the first lines around the difference.
+fn assert_same(first: &str, other: &str, which: &str) {
+    if first == other {
+        return;
+    }
+    let pretty = |text: &str| -> Vec<String> {
+        let as_json = |line: &str| match serde_json::from_str::<serde_json::Value>(line) {
+            Ok(value @ serde_json::Value::Object(_)) => format!("{value:#}"),
+            _ => line.to_owned(),
+        };
+        text.lines().map(as_json).collect::<Vec<_>>().join("\n").lines().map(str::to_owned).collect()
+    };
+    let (first, other) = (pretty(first), pretty(other));
+    let at = first.iter().zip(&other).position(|(a, b)| a != b).unwrap_or(first.len().min(other.len()));
+    let around = |lines: &[String]| lines[at.saturating_sub(12)..(at + 6).min(lines.len())].join("\n");
+    panic!("{which}: not the same run\n--- in order\n{}\n--- otherwise\n{}", around(&first), around(&other));
+}
