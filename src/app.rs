@@ -117,7 +117,11 @@ impl App {
 
 /// The store that the configuration names. Postgres may be away; it is looked for on first use.
 pub async fn open_store(config: &Config, prices: Arc<Prices>) -> anyhow::Result<Arc<dyn Store>> {
-    let tuning = Tuning { inline_steps_max: config.runs.inline_steps, readers_max: config.database.read_connections };
+    let tuning = Tuning {
+        inline_steps_max: config.runs.inline_steps,
+        readers_max: config.database.read_connections,
+        shown_steps_max: config.runs.max_steps_shown,
+    };
     store::open(&config.database.url, tuning, prices).await
 }
 

@@ -13,7 +13,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::Counters;
 
 /// How often due runs are looked for. A look finds them by an index and costs next to nothing when none is due.
-const TICK: Duration = Duration::from_millis(500);
+const TICK: Duration = Duration::from_millis(200);
 /// Runs assembled in one transaction.
 const RUNS_MAX: u32 = 100;
 const KEYS_EVERY: Duration = Duration::from_secs(10);

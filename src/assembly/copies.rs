@@ -32,6 +32,7 @@ impl Copies {
         found.by_response_id(steps, forest);
         found.without_content(steps, forest);
         found.instants(steps, forest);
+        found.by_two_instrumentations(steps);
         found.nested_tools(steps, forest);
         found.tools_by_call_id(steps);
         found.tools_by_protocol(steps);
@@ -47,6 +48,21 @@ impl Copies {
 
     pub fn is_copy(&self, index: usize) -> bool {
         self.copy_of[index].is_some()
+    }
+
+    /// The first answer among the copies of a step and the copies that those stand for.
+    fn first<T>(&self, kept: usize, of: impl Fn(usize) -> Option<T>) -> Option<T> {
+        let below = |index: usize| self.copies.get(&index).into_iter().flatten().rev().copied();
+        let mut stack: Vec<usize> = below(kept).collect();
+        // Nothing is a copy of itself, however long the chain: no more looks than there are steps.
+        for _ in 0..self.copy_of.len() {
+            let copy = stack.pop()?;
+            if let Some(found) = of(copy) {
+                return Some(found);
+            }
+            stack.extend(below(copy));
+        }
+        None
     }
 
     /// A copy of a copy is a copy of what that one shows.
@@ -181,6 +197,32 @@ impl Copies {
         }
     }
 
+    /// Two instrumentations of one process that say the same of calls at the same time, one within the other, speak of one
+    /// call: equal usage and equal answer.
+    fn by_two_instrumentations(&mut self, steps: &[ShownStep]) {
+        let mut calls: HashMap<(&str, Option<&str>, i64), Vec<usize>> = HashMap::new();
+        for (index, shown) in steps.iter().enumerate() {
+            let step = &shown.step;
+            let Some(total) = step.usage.total.filter(|total| step.kind.is_call() && *total > 0) else { continue };
+            if self.is_copy(index) {
+                continue;
+            }
+            let alike = calls.entry((step.kind.as_str(), step.facts.instance.as_deref(), total)).or_default();
+            let latest = alike[alike.len().saturating_sub(OPEN_CALLS_MAX)..].iter().rev().copied();
+            if let Some(other) =
+                latest.filter(|other| !self.is_copy(*other)).find(|other| is_same_call(&steps[*other].step, step))
+            {
+                let length = |index: usize| {
+                    let (start, end) = window(&steps[index].step);
+                    end - start
+                };
+                let (kept, copy) = if length(other) >= length(index) { (other, index) } else { (index, other) };
+                self.add(copy, kept);
+            }
+            alike.push(index);
+        }
+    }
+
     /// The same tool below itself, directly or through transport: the framework and the protocol under it.
     fn nested_tools(&mut self, steps: &[ShownStep], forest: &Forest) {
         let mut tool_above: Vec<Option<usize>> = vec![None; steps.len()];
@@ -275,6 +317,21 @@ impl Copies {
     }
 }
 
+/// A call is shown by its outermost step, which may not know what the steps nearer to the wire do.
+pub(super) fn complete_calls(steps: &mut [ShownStep], copies: &Copies) {
+    for &kept in copies.copies.keys() {
+        let step = &steps[kept].step;
+        if !step.kind.is_call() || (step.model.is_some() && step.provider.is_some()) {
+            continue;
+        }
+        let model = copies.first(kept, |copy| steps[copy].step.model.clone());
+        let provider = copies.first(kept, |copy| steps[copy].step.provider.clone());
+        let step = &mut steps[kept].step;
+        step.model = step.model.take().or(model);
+        step.provider = step.provider.take().or(provider);
+    }
+}
+
 /// Start and end in nanoseconds since 1970.
 pub(super) type Window = (u64, u64);
 
@@ -315,6 +372,30 @@ fn may_be_one_call(one: &Step, other: &Step) -> bool {
     };
     let same_usage = one.usage.total == other.usage.total;
     ids_agree && (both_failed || same_usage || one.usage.is_empty() != other.usage.is_empty())
+}
+
+fn is_same_call(one: &Step, other: &Step) -> bool {
+    let (own, others) = (window(one), window(other));
+    let within = |inner: Window, outer: Window| {
+        outer.0 <= inner.0.saturating_add(WINDOW_SLACK_NS) && inner.1 <= outer.1.saturating_add(WINDOW_SLACK_NS)
+    };
+    one.origin != other.origin
+        && (within(own, others) || within(others, own))
+        && (one.usage.input, one.usage.output) == (other.usage.input, other.usage.output)
+        && may_be_one_call(one, other)
+        && (is_same_answer(one.output.as_deref(), other.output.as_deref()) || is_same_question(one, other))
+}
+
+/// One of them did not record the answer, such as a request for tools.
+fn is_same_question(one: &Step, other: &Step) -> bool {
+    let asked = |step: &Step| step.input.as_deref().and_then(messages::input_text);
+    let is_silent = |step: &Step| step.output.as_deref().and_then(messages::output_text).is_none();
+    (is_silent(one) || is_silent(other)) && asked(one).is_some() && asked(one) == asked(other)
+}
+
+fn is_same_answer(one: Option<&str>, other: Option<&str>) -> bool {
+    let (Some(one), Some(other)) = (one, other) else { return false };
+    one == other || messages::output_text(one).is_some_and(|text| messages::output_text(other).as_ref() == Some(&text))
 }
 
 fn same_tool(outer: &Step, inner: &Step) -> bool {

@@ -5,6 +5,7 @@
 
 mod copies;
 mod forest;
+mod graphs;
 mod identity;
 mod logs;
 mod native;

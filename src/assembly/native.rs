@@ -66,6 +66,7 @@ pub(super) fn assemble(
         first_day,
         last_day,
         due_at: (status == Status::Running).then(|| gives_up_at(started_at, &receipt, life)),
+        revision: 0,
         created_at: receipt.created_at,
         updated_at: receipt.updated_at,
         received_at: receipt.received_at,

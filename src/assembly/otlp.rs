@@ -3,14 +3,14 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
 
-use crate::assembly::copies::Copies;
+use crate::assembly::copies::{self, Copies};
 use crate::assembly::forest::Forest;
 use crate::assembly::identity::Identity;
 use crate::assembly::roles::Roles;
 use crate::assembly::status::{self, Life, Phase};
 use crate::assembly::texts::Texts;
 use crate::assembly::usage::{self, Totals};
-use crate::assembly::{LifeCycle, Receipt, native, streams, tools, tree, twins, wrappers};
+use crate::assembly::{LifeCycle, Receipt, graphs, native, streams, tools, tree, twins, wrappers};
 use crate::model::id::{RunKey, trace_id_of_run};
 use crate::model::run::{Assembled, Run, ShownStep};
 use crate::model::step::{Source, Status, Step};
@@ -29,6 +29,7 @@ pub(super) fn assemble(
     let forest = Forest::new(shown.iter().map(|shown| &shown.step));
     cut_circles(&mut shown, &forest);
     wrappers::settle(&mut shown, &forest);
+    graphs::name_agents(&mut shown, &forest);
     let mut copies = Copies::find(&shown, &forest);
     tools::take_outcomes(&mut shown, &forest);
     tools::merge_copies(&mut shown, &copies);
@@ -36,6 +37,7 @@ pub(super) fn assemble(
     status::forgive_childs_errors(&mut shown, &forest);
     let roles = Roles::new(&shown, &forest, |index| copies.is_copy(index));
     let totals = usage::count(&mut shown, &forest, &mut copies, roles.primary);
+    copies::complete_calls(&mut shown, &copies);
     let calls = tools::calls(&shown, &copies);
     let answer = roles.primary.and_then(|index| shown[index].step.output.clone());
     let inferred = tools::complete(&mut shown, &copies, &calls, key.run_id, answer.as_deref());
@@ -102,6 +104,7 @@ pub(super) fn assemble(
         first_day,
         last_day,
         due_at: life.due_at.or(look_at),
+        revision: 0,
         created_at: receipt.created_at,
         updated_at: receipt.updated_at,
         received_at: receipt.received_at,

@@ -116,16 +116,25 @@ impl Reader {
     }
 
     fn read_output(&mut self, place: usize, output: &[Message]) {
+        // Calls of this output without an id and, so far, without a result.
+        let mut pending: VecDeque<(&str, Option<usize>)> = VecDeque::new();
         for part in output.iter().flat_map(|message| &message.parts) {
             match part {
                 Part::ToolCall { id, name, arguments } => {
-                    let is_repeated = id.as_deref().is_some_and(|id| self.is_repeated(id, name, arguments));
+                    let is_repeated = id.as_deref().is_some_and(|id| self.is_repeated(place, id, name, arguments));
                     if !is_repeated {
                         let request = self.add(place, id.as_deref(), name, arguments);
+                        if id.is_none() {
+                            pending.push_back((name, Some(request)));
+                        }
                         self.unseen.entry(unnamed_key(name, arguments)).or_default().push_back(request);
                     }
                 }
-                // Tools that the provider runs itself answer inside the same call.
+                // Tools that the provider or its SDK runs itself answer inside the same call.
+                Part::ToolResult { id: None, name, content, is_error } => {
+                    let request = self.answered(None, name.as_deref(), &mut pending);
+                    self.answer(request, content, *is_error, None);
+                }
                 Part::ToolResult { id: Some(id), content, is_error, .. } => {
                     let request = self.latest(id);
                     self.answer(request, content, *is_error, None);
@@ -160,11 +169,15 @@ impl Reader {
         None
     }
 
-    /// The same call again before anything answered it: two steps show one output.
-    fn is_repeated(&self, id: &str, name: &str, arguments: &Value) -> bool {
+    /// The same call again before anything answered it: two steps show one output. Or again in the output of the very
+    /// call that was told its answer: that model does not ask for it anew.
+    fn is_repeated(&self, place: usize, id: &str, name: &str, arguments: &Value) -> bool {
         let Some(known) = self.latest(id) else { return false };
         let known = &self.requests[known];
-        known.answer.is_none() && known.name == name && messages::same_arguments(&known.arguments, arguments)
+        let is_told_here = known.answer.as_ref().is_some_and(|answer| answer.told == Some(place));
+        (known.answer.is_none() || is_told_here)
+            && known.name == name
+            && messages::same_arguments(&known.arguments, arguments)
     }
 
     fn answered(

@@ -153,7 +153,7 @@ pub(super) fn forgive_childs_errors(steps: &mut [ShownStep], forest: &Forest) {
 }
 
 fn has_output(output: Option<&str>) -> bool {
-    output.is_some_and(messages::is_usable)
+    output.is_some_and(messages::is_answer)
 }
 
 /// The step that made the run fail, if one did: the base itself, or what came last below a base without an answer.

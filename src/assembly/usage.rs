@@ -2,6 +2,8 @@
 //!
 //! Only calls spend tokens. What an agent or workflow reports is a claim: it is believed where its calls tell nothing.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value};
 
 use crate::assembly::copies::{Copies, window};
@@ -101,8 +103,9 @@ fn slot(kind: &StepType) -> Option<usize> {
 
 /// Counts, writes what each step shows, and marks copies and attempts.
 pub(super) fn count(steps: &mut [ShownStep], forest: &Forest, copies: &mut Copies, primary: Option<usize>) -> Totals {
-    let own = own_spending(steps, copies);
+    let mut own = own_spending(steps, copies);
     mark_copies(steps, copies);
+    forget_repetitions(steps, forest, copies, &mut own);
     let nested = nested_calls(steps, forest, copies);
     let mut handed: Vec<Handed> = vec![Handed::default(); steps.len()];
     for &index in forest.top_down.iter().rev() {
@@ -141,6 +144,29 @@ fn own_spending(steps: &[ShownStep], copies: &Copies) -> Vec<Spent> {
         own[kept] = Spent { usage, cost, is_reported };
     }
     own
+}
+
+/// A step that only handles the answer of a call beside it may repeat the usage of that: LangChain's parsers do. What a
+/// workflow without any step below claims counts only where no call says the same.
+fn forget_repetitions(steps: &mut [ShownStep], forest: &Forest, copies: &Copies, own: &mut [Spent]) {
+    let is_leaf = |index: &usize| {
+        let kind = &steps[*index].step.kind;
+        matches!(kind, StepType::Workflow | StepType::Unknown) && forest.children[*index].is_empty()
+    };
+    let claims: Vec<usize> = (0..steps.len()).filter(|index| own[*index].usage.is_some()).filter(is_leaf).collect();
+    if claims.is_empty() {
+        return;
+    }
+    let is_call = |index: &usize| steps[*index].step.kind.is_call() && !copies.is_copy(*index);
+    let called: Vec<Usage> = (0..steps.len()).filter(is_call).filter_map(|index| own[index].usage).collect();
+    let totals: HashSet<Option<i64>> = called.iter().map(|usage| usage.total).collect();
+    for index in claims {
+        let Some(claim) = own[index].usage.filter(|claim| totals.contains(&claim.total)) else { continue };
+        if called.iter().any(|usage| (usage.input, usage.output) == (claim.input, claim.output)) {
+            report(&mut steps[index]);
+            own[index] = Spent::default();
+        }
+    }
 }
 
 fn mark_copies(steps: &mut [ShownStep], copies: &Copies) {
@@ -212,7 +238,10 @@ fn claim_beats(step: &Step, claim: Option<Usage>, calls: Option<Usage>, has_unkn
     let is_cumulative = step.facts.framework.as_deref().is_some_and(|name| CUMULATIVE.contains(&name));
     match (claim, calls) {
         (Some(_), None) => true,
-        (Some(claim), Some(calls)) => claim.total > calls.total && has_unknown && !is_cumulative,
+        (Some(claim), Some(calls)) => {
+            let is_complete = step.facts.claim_is_sum || (has_unknown && !is_cumulative);
+            claim.total > calls.total && is_complete
+        }
         (None, _) => false,
     }
 }

@@ -109,6 +109,7 @@ pub struct Runs {
     #[serde(with = "humantime_serde")]
     pub max_duration: Duration,
     pub inline_steps: u32,
+    pub max_steps_shown: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -220,6 +221,9 @@ impl Config {
         }
         if !(1..=1000).contains(&self.database.read_connections) {
             return wrong("database.read_connections", "expected 1 to 1000");
+        }
+        if self.runs.max_steps_shown == 0 {
+            return wrong("runs.max_steps_shown", "expected at least 1");
         }
         if ![429, 503].contains(&self.ingest.throttle_status) {
             return wrong("ingest.throttle_status", "expected 503 or 429");

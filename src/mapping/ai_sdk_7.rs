@@ -17,7 +17,8 @@ pub(super) fn speaks(sent: &Sent<'_>) -> bool {
 
 pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
     if sent.text(OPERATION) == Some("agent_step") {
-        choice.offer(kind::OPERATION, StepType::Workflow, OPERATION);
+        // The processor of OpenInference calls every turn a model call.
+        choice.offer(kind::STRUCTURE, StepType::Workflow, OPERATION);
     }
 }
 

@@ -80,6 +80,10 @@ struct Candidate<'a> {
 impl<'a> Contents<'a> {
     /// Notes an attribute that may hold an input or output, to be told by its last words.
     pub(super) fn look_at(&mut self, key: &str, value: &'a AnyValue, kind: &StepType) {
+        // Laminar's dialect knows which of its values are descriptions and no contents.
+        if key.starts_with("lmnr.") {
+            return;
+        }
         let Some(words) = Words::of(key) else { return };
         let is_setting = ["system_", "template", "schema", "setting", "config", "format"];
         if is_setting.iter().any(|part| words.has(part)) || !usable::is_usable(value) {

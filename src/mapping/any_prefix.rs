@@ -189,7 +189,7 @@ impl<'a> Found<'a> {
         match last {
             "messages" | "value" | "data" | "content" | "text" | "input" | "inputs" | "arguments" | "query"
             | "message" | "question" | "prompt" | "output" | "outputs" | "result" | "answer" | "completion"
-            | "response" | "documents" => self.contents.look_at(key, value, kind),
+            | "response" | "documents" | "document" | "parameters" | "user" => self.contents.look_at(key, value, kind),
             "model" | "name" | "id" | "identifier" | "provider" | "vendor" | "reason" | "reasons" | "type"
             | "session" => {
                 let Some(words) = Words::of(key) else { return };
@@ -323,7 +323,8 @@ fn text<'a>(words: &Words, value: &'a AnyValue, kind: &StepType, draft: &mut Dra
             draft.offer_text(Text::Name, field::ANY_PREFIX + place, "*.tool.name", said);
         }
     } else if words.ends("agent_name") {
-        if !says_other(&["parent", "target", "source", "from_", "to_", "next", "previous"]) {
+        // The conventions' own key is read where it is known whom it names.
+        if !says_other(&["gen_ai_agent_name", "parent", "target", "source", "from_", "to_", "next", "previous"]) {
             if *kind == StepType::Agent {
                 draft.offer_text(Text::Name, field::ANY_PREFIX, "*.agent.name", said.clone());
             }

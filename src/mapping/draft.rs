@@ -249,6 +249,8 @@ pub(super) struct Draft<'a> {
     pub failed: Option<&'static str>,
     /// The sender marked this step as the one that speaks for the run.
     pub run_root: bool,
+    /// What this step reports is the sum of all calls below, also of those that no step shows.
+    pub claim_is_sum: bool,
     /// The step was put off, to be done or allowed elsewhere: no failure, whatever was raised.
     pub deferred: bool,
     /// Cache tokens are not part of the input count; known from the shape that reported them.
@@ -273,6 +275,7 @@ impl<'a> Draft<'a> {
             wraps: None,
             failed: None,
             run_root: false,
+            claim_is_sum: false,
             deferred: false,
             cache_is_outside: false,
             more: Map::new(),

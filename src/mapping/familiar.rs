@@ -193,6 +193,10 @@ pub(super) fn counted(words: &Words) -> Option<Counted> {
     if !(words.has("token") || words.has("usage")) || NO_USAGE.iter().any(|part| words.has(part)) {
         return None;
     }
+    // A count of messages or tools is none of tokens.
+    if words.ends("count") && !words.has("token") {
+        return None;
+    }
     let any = |parts: &[&str]| parts.iter().any(|part| words.has(part));
     let count = if any(&["non_cached_input", "uncached_input", "non_cached_prompt", "uncached_prompt"]) {
         return Some(Counted::UncachedInput);

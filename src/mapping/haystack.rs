@@ -60,11 +60,12 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
 
 /// The end of a component's class tells what it does.
 fn component(class: &str) -> Option<StepType> {
-    let ends = [
+    let ends: [(&str, StepType); 5] = [
         ("Generator", StepType::ModelCall),
         ("Embedder", StepType::Embedding),
         ("Retriever", StepType::Retrieval),
         ("Ranker", StepType::Rerank),
+        ("Agent", StepType::Agent),
     ];
     ends.into_iter().find(|(end, _)| class.ends_with(end)).map(|(_, typed)| typed)
 }
@@ -78,7 +79,13 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
     match kind {
         StepType::ToolCall => draft.offer_texts(sent, &[(Text::Name, field::SECONDARY, TOOL)]),
-        StepType::Agent => draft.offer_texts(sent, &[(Text::Name, field::SECONDARY, "haystack.agent.name")]),
+        StepType::Agent => draft.offer_texts(
+            sent,
+            &[
+                (Text::Name, field::SECONDARY, "haystack.agent.name"),
+                (Text::Name, field::SECONDARY + 1, "haystack.component.name"),
+            ],
+        ),
         _ => draft.offer_texts(sent, &[(Text::Name, field::SECONDARY, "haystack.component.name")]),
     }
     for (input, output) in CONTENTS {

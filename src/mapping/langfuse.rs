@@ -202,15 +202,13 @@ impl Parts {
     }
 }
 
-/// The total, else the sum of the parts.
+/// The total, else the sum of the parts. Nothing but zeros is what the SDK writes of models without a price.
 fn total_cost(details: &Map<String, Value>) -> Option<f64> {
     let usd = |value: &Value| value.as_f64().or_else(|| value.as_str()?.trim().parse().ok());
     let usable = |usd: &f64| usd.is_finite() && *usd >= 0.0;
-    if let Some(total) = details.get("total").and_then(usd).filter(usable) {
-        return Some(total);
-    }
-    let parts: Vec<f64> = details.values().filter_map(usd).filter(usable).collect();
-    (!parts.is_empty()).then(|| parts.iter().sum())
+    let total = details.get("total").and_then(usd).filter(usable);
+    let cost = total.unwrap_or_else(|| details.values().filter_map(usd).filter(usable).sum());
+    (cost > 0.0).then_some(cost)
 }
 
 /// An instant in text, sometimes in quotes of its own.

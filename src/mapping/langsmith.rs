@@ -17,6 +17,8 @@ const METADATA: &str = "langsmith.metadata";
 /// Usage in the words of LangChain, with the details that the GenAI keys leave out.
 const USAGE: [&str; 3] = ["langsmith.metadata.usage_metadata", "langsmith.usage_metadata", "langsmith.usage"];
 const AGENT_TYPE: &str = "langsmith.metadata.ls_agent_type";
+const INTEGRATION: &str = "langsmith.metadata.ls_integration";
+const OPENAI_AGENTS: &str = "openai-agents-sdk";
 const AGENT_NAME: &str = "langsmith.metadata.lc_agent_name";
 
 const TEXTS: [(Text, u8, &str); 7] = [
@@ -45,11 +47,25 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
         "retriever" => StepType::Retrieval,
         "embedding" => StepType::Embedding,
         "agent" => StepType::Agent,
+        "chain" if sent.text(INTEGRATION) == Some(OPENAI_AGENTS) => openai_agents_run(sent),
         "chain" if is_outermost_agent(sent) => StepType::Agent,
         "chain" | "prompt" | "parser" => StepType::Workflow,
         _ => return,
     };
     choice.offer(kind::VENDOR_KIND, typed, KIND);
+}
+
+/// The tracer of the OpenAI Agents SDK calls everything but calls and tools a chain: its root is the workflow, a turn is a
+/// `Span`, and an agent has its own name.
+fn openai_agents_run(sent: &Sent<'_>) -> StepType {
+    let name = sent.span.name.as_str();
+    match name.split(' ').next().unwrap_or(name) {
+        _ if sent.span.parent_span_id.is_none() => StepType::Workflow,
+        "Handoff" => StepType::Handoff,
+        "Guardrail" => StepType::Guardrail,
+        "Span" | "" => StepType::Workflow,
+        _ => StepType::Agent,
+    }
 }
 
 /// The mark is handed down to every run below: it names the agent on the run that has no other above.

@@ -2,7 +2,7 @@
 //! turn of an agent's model, a `model_inference` is one request of it; which of them has the usage differs by exporter.
 
 use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
-use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::precedence::{Family, error_text, field, identity, kind};
 use crate::mapping::usable;
 use crate::model::step::{StepType, Wrapped};
 
@@ -57,6 +57,16 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     let typed = sent.text(TYPE).unwrap_or_default();
     if typed.ends_with("_generation") {
         draft.wraps = Some(Wrapped::Turns);
+    }
+    // The error of a stream arrives as one of its chunks.
+    if typed == "model_chunk"
+        && let Some(chunk) = sent.text("output").filter(|chunk| chunk.starts_with(r#"{"type":"error""#))
+        && let Ok(chunk) = serde_json::from_str::<serde_json::Value>(chunk)
+    {
+        draft.failed = draft.failed.or(Some("output"));
+        if let Some(message) = chunk.pointer("/error/message").and_then(serde_json::Value::as_str) {
+            draft.offer_text(Text::Failure, error_text::MESSAGE, "output", message.to_owned().into());
+        }
     }
     if sent.get("gen_ai.tool.success").and_then(usable::boolean) == Some(false) {
         draft.failed = draft.failed.or(Some("gen_ai.tool.success"));

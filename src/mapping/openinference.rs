@@ -17,6 +17,8 @@ use crate::model::value::AnyValue;
 
 const KIND: &str = "openinference.span.kind";
 const OUTPUT: &str = "output.value";
+/// Calls of tools that the SDK of Gemini made on its own.
+const AUTOMATIC_CALLS: &str = "message.tool_calls.";
 
 const TEXTS: [(Text, u8, &str); 13] = [
     (Text::Agent, field::OPENINFERENCE, "agent.name"),
@@ -149,6 +151,9 @@ fn invocation_parameters(sent: &Sent<'_>, draft: &mut Draft<'_>) {
 fn contents<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
     use Side::{Input, Output};
     let attributes = &sent.span.attributes;
+    if sent.has_under(AUTOMATIC_CALLS) {
+        draft.offer_content(Output, Family::OpenInferenceMessages, || automatic_calls(sent));
+    }
     for (side, prefix, source) in [
         (Input, "llm.input_messages.", "llm.input_messages.*"),
         (Output, "llm.output_messages.", "llm.output_messages.*"),
@@ -187,6 +192,22 @@ fn contents<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
     });
 }
 
+/// The SDK of Gemini runs tools inside one call: what was asked for and answered there, then what the model said.
+fn automatic_calls<'a>(sent: &Sent<'a>) -> Option<Content<'a>> {
+    const HISTORY: &str = "automatic_function_calling_history";
+    let answer: Value =
+        sent.text(OUTPUT).filter(|text| text.contains(HISTORY)).and_then(|text| serde_json::from_str(text).ok())?;
+    let history = answer.get(HISTORY)?.as_array()?;
+    let says = |content: &&Value| content.pointer("/parts/0/text").is_some_and(Value::is_string);
+    let asked = history.iter().rposition(|content| says(&content)).map_or(0, |last| last + 1);
+    let said = answer.pointer("/candidates/0/content").into_iter();
+    let turns: Vec<&Value> = history[asked..].iter().chain(said).collect();
+    Some(Content {
+        source: "output.value+automatic_function_calling_history",
+        text: serde_json::to_string(&turns).ok()?.into(),
+    })
+}
+
 fn message<'a>(item: &indexed::Family<'a>) -> Message<'a> {
     let fields = item.under(".message.");
     let content = text(fields.get("content"));
@@ -212,6 +233,13 @@ fn message<'a>(item: &indexed::Family<'a>) -> Message<'a> {
     }
     if let Some(id) = text(fields.get("tool_call_id")) {
         parts = vec![Part::ToolCallResponse { id: Some(id), response: response_of(parts) }];
+    }
+    // Some instrumentations drop the id of the call that a tool answers: then the order tells.
+    if fields.get("tool_call_id").is_none() && text(fields.get("role")).as_deref() == Some("tool") {
+        let is_answer = parts.iter().any(|part| matches!(part, Part::ToolCallResponse { .. }));
+        if !is_answer && !parts.is_empty() {
+            parts = vec![Part::ToolCallResponse { id: None, response: response_of(parts) }];
+        }
     }
     parts.extend(item.under(".function.").items().iter().filter_map(|item| function_result(item.own()?)));
     let role = text(fields.get("role")).unwrap_or_else(|| default_role(&parts).into());

@@ -49,6 +49,9 @@ const CONTENTS: [(Side, Family, &str); 17] = [
     (Side::Input, Family::EmbeddedTexts, "gen_ai.embeddings.input"),
 ];
 
+/// `Status.code` of OTLP.
+const ERROR: i32 = 2;
+
 pub(super) fn speaks(sent: &Sent<'_>) -> bool {
     sent.text(SDK) == Some("openlit") || sent.origin.scope_name.starts_with("openlit") || sent.has(COUNTS[0].2)
 }
@@ -59,6 +62,10 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
     }
     if is_graph_part(sent) {
         choice.offer(kind::STRUCTURE, StepType::Workflow, AGENT);
+    }
+    if sent.text(OPERATION).is_none() && failed_call(sent).is_some() {
+        choice.offer(kind::METHOD, StepType::ModelCall, "span name");
+        return;
     }
     let typed = match sent.text(OPERATION) {
         Some(
@@ -76,6 +83,12 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
         _ => return,
     };
     choice.offer(kind::OPERATION, typed, OPERATION);
+}
+
+/// A call that failed before OpenLIT wrote its attributes is told by its name alone: `chat MODEL`.
+fn failed_call<'a>(sent: &Sent<'a>) -> Option<&'a str> {
+    let model = sent.span.name.strip_prefix("chat ").filter(|model| !model.is_empty() && !model.contains(' '))?;
+    (sent.span.status.code == ERROR && sent.origin.scope_name.starts_with("openlit.")).then_some(model)
 }
 
 /// Every node of a LangGraph calls itself an agent. Those that LangChain itself puts into the graph of an agent are parts
@@ -100,6 +113,9 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
     if let Some(name) = graph_name(sent) {
         draft.offer_text(Text::Agent, field::SECONDARY + 3, "gen_ai.workflow.name", name.into());
+    }
+    if let Some(model) = failed_call(sent) {
+        draft.offer_text(Text::Model, field::GUESS, "span name", model.into());
     }
     draft.offer_counts(sent, &COUNTS);
     if *kind == StepType::Agent {

@@ -7,10 +7,9 @@ use serde_json::value::RawValue;
 use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::event_list;
 use crate::mapping::precedence::{Family, error_text, field, kind};
+use crate::mapping::status::is_deferral;
 use crate::mapping::usable;
-use crate::model::span;
 use crate::model::step::StepType;
-use crate::model::value::AnyValue;
 
 const SCOPE: &str = "pydantic-ai";
 const CONVERSATION: &str = "pydantic_ai.all_messages";
@@ -23,7 +22,6 @@ const RESULT: &str = "final_result";
 const RETRY: &str = "pydantic_ai.tool.retry.cause";
 const FAILURE_STAGE: &str = "pydantic_ai.tool.failure_stage";
 const DEFERRAL: &str = "pydantic_ai.tool.deferral.name";
-const DEFERRALS: [&str; 2] = ["CallDeferred", "ApprovalRequired"];
 /// `Status.code` of OTLP.
 const ERROR: i32 = 2;
 
@@ -159,9 +157,5 @@ fn outcome<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
             draft.offer_texts(sent, &[(Text::Failure, error_text::MESSAGE + 10, result)]);
         }
     }
-    let raised = sent.events().iter().filter(|event| event.name == "exception");
-    let types = raised.filter_map(|event| span::get(&event.attributes, "exception.type")?.as_str());
-    draft.deferred |= types
-        .chain(sent.get(DEFERRAL).and_then(AnyValue::as_str))
-        .any(|kind| DEFERRALS.contains(&kind.rsplit('.').next().unwrap_or(kind)));
+    draft.deferred |= sent.text(DEFERRAL).is_some_and(|kind| is_deferral(kind));
 }

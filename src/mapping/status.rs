@@ -34,6 +34,11 @@ const TIMEOUT_TYPES: [&str; 13] = [
     "HttpTimeoutException",
 ];
 const TIMEOUT_STARTS: [&str; 3] = ["timed out", "Request timed out", "context deadline exceeded"];
+/// Whether an exception of this type puts its step off.
+pub(super) fn is_deferral(kind: &str) -> bool {
+    DEFERRALS.contains(&last_segment(kind))
+}
+
 /// Exceptions by which a tool hands its call to somebody else: a person who approves, a process that answers later.
 const DEFERRALS: [&str; 2] = ["CallDeferred", "ApprovalRequired"];
 const CANCEL_TYPES: [&str; 5] = ["Cancel", "Abort", "KeyboardInterrupt", "GeneratorExit", "SIGTERM"];
@@ -71,9 +76,7 @@ pub(super) fn outcome(sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> Ou
         outcome.control_flow = Some(word);
         return outcome;
     }
-    if draft.deferred {}
-
-    if signs.types().any(|kind| DEFERRALS.contains(&last_segment(kind))) {
+    if draft.deferred || signs.types().any(is_deferral) {
         outcome.deferred = true;
         return outcome;
     }
@@ -89,7 +92,7 @@ pub(super) fn outcome(sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> Ou
         || draft.failed.is_some()
         || says_failure(sent).is_some()
         || (outcome.exception && !has_output && fails_by_exception(kind))
-        || (!has_output && draft.text(Text::FinishReason).map(normal_form::finish_reason).as_deref() == Some("error"));
+        || (ended_in_error(draft) && !says_something(draft));
     if !failed {
         return outcome;
     }
@@ -104,6 +107,14 @@ pub(super) fn outcome(sent: &Sent<'_>, kind: &StepType, draft: &Draft<'_>) -> Ou
     outcome.error_is_type = signs.types().any(|kind| kind == text);
     outcome.error = Some(if is_cancel { limited(&format!("cancelled: {text}")) } else { text });
     outcome
+}
+
+fn ended_in_error(draft: &Draft<'_>) -> bool {
+    draft.text(Text::FinishReason).map(normal_form::finish_reason).as_deref() == Some("error")
+}
+
+fn says_something(draft: &Draft<'_>) -> bool {
+    draft.content(Side::Output).is_some_and(|content| messages::is_answer(&content.text))
 }
 
 /// What instrumentations write beside the status of the span, or in its place.

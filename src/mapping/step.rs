@@ -107,9 +107,6 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     if outcome.cancelled {
         mark("cancelled", Value::Bool(true));
     }
-    if draft.deferred {
-        mark("deferred", Value::Bool(true));
-    }
     if span.dropped_attributes_count > 0 || span.dropped_events_count > 0 || span.dropped_links_count > 0 {
         mark("truncated", Value::Bool(true));
     }
@@ -135,6 +132,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
     let run_input = whole(draft.take(Text::RunInput));
     let run_output = whole(draft.take(Text::RunOutput));
     let run_root = draft.run_root;
+    let claim_is_sum = draft.claim_is_sum;
     let mut label = |text: Text, field| label(&mut draft, text, field, sources);
     let name = label(Text::Name, "name").unwrap_or_else(|| fallback_name(span, &kind));
     let model = label(Text::Model, "model");
@@ -147,6 +145,7 @@ fn noting(span: &Span, making: &Making<'_>, hasher: &mut SpanHasher, sources: &m
         setup,
         remote_parent: has_remote_parent(span),
         run_root,
+        claim_is_sum,
         wraps,
         exception: outcome.exception,
         error_may_be_childs: outcome.error_may_be_childs,

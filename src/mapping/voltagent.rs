@@ -70,6 +70,8 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     // Below an agent every span carries the agent's entity.
     let agent = [(Text::Agent, field::SECONDARY, "subagent.name"), (Text::Agent, field::SECONDARY + 1, "entity.name")];
     draft.offer_texts(sent, &agent);
+    // `llm.usage.*` is of the last turn only, while one span stands for all of them.
+    draft.claim_is_sum = *kind == StepType::Agent;
     match kind {
         StepType::Agent => draft.offer_texts(
             sent,

@@ -10,7 +10,7 @@ mod tool;
 
 use serde_json::Value;
 
-pub use text::{OutputText, is_usable, output_view};
+pub use text::{OutputText, is_answer, is_usable, output_view};
 pub use tool::{result_text, same_arguments, tool_arguments};
 
 /// How many layers of wrapping (JSON in a string, an envelope, a nested list) are opened.

@@ -45,7 +45,7 @@ fn list(items: &[Value], level: usize) -> Option<Vec<Message>> {
             Value::Object(object) => {
                 message(object).map(|m| vec![m]).or_else(|| by_role(object)).or_else(|| envelope(object, level + 1))
             }
-            Value::Array(_) => messages(item, level + 1),
+            Value::Array(pair) => spoken(pair).map(|m| vec![m]).or_else(|| messages(item, level + 1)),
             Value::String(text) if text.starts_with('{') => messages(item, level + 1),
             _ => None,
         };
@@ -62,6 +62,13 @@ fn list(items: &[Value], level: usize) -> Option<Vec<Message>> {
         }
     }
     found.then_some(all)
+}
+
+/// `["human", "Hi"]`: LangChain takes a pair of role and text for a message.
+fn spoken(pair: &[Value]) -> Option<Message> {
+    const ROLES: [&str; 8] = ["human", "user", "ai", "assistant", "system", "developer", "tool", "function"];
+    let [Value::String(role), Value::String(text)] = pair else { return None };
+    ROLES.contains(&role.as_str()).then(|| said(canonical_role(role), text))
 }
 
 /// An object that holds messages somewhere inside.

@@ -225,7 +225,9 @@ fn input_texts() {
             Some("a"),
         ),
         (r#"{"inputs": {"question": "Hi"}}"#, Some("Hi")),
+        (r#"{"inputs": {"messages": [["system", "Be kind."], ["human", "Hi"]]}}"#, Some("Hi")),
         (r#"["a","b"]"#, Some("a\nb")),
+        (r#"["user","b"]"#, Some("user\nb")),
         (r#""Hi""#, Some("Hi")),
         (r#"{"city":"Paris"}"#, Some("Paris")),
         (r#"{"x": 1, "y": {"z": 2}}"#, None),
@@ -359,6 +361,23 @@ fn json_value() -> impl Strategy<Value = Value> {
             inner.prop_map(|value| Value::String(value.to_string())),
         ]
     })
+}
+
+#[test]
+fn a_shell_and_an_error_are_no_answer() {
+    for nothing in [
+        "null",
+        r#"{"files":[],"reasoning":[],"text":"","warnings":[]}"#,
+        r#"{"error_code":"RESOURCE_EXHAUSTED","error_message":"try later","content":null}"#,
+        r#"{"type":"error","error":{"message":"no"}}"#,
+    ] {
+        assert!(!is_answer(nothing), "{nothing}");
+    }
+    for answer in
+        ["Paris", "{\"city\":\"Paris\"}", r#"{"error_code":"PARTIAL","content":{"parts":[1]}}"#, "[]x", "{broken"]
+    {
+        assert!(is_answer(answer), "{answer}");
+    }
 }
 
 proptest! {

@@ -38,6 +38,28 @@ pub fn is_usable(text: &str) -> bool {
     trimmed != "[object Object]" && !NOTHING.contains(&trimmed) && !NOTHING.contains(&unquoted)
 }
 
+/// Whether a stored output holds an answer: not the shell of one, whose members are all empty, and not the report of an
+/// error in its place.
+pub fn is_answer(stored: &str) -> bool {
+    if !is_usable(stored) {
+        return false;
+    }
+    let Some(Value::Object(object)) = stored.trim_start().starts_with('{').then(|| open(stored)).flatten() else {
+        return true;
+    };
+    let is_empty = |value: &Value| match value {
+        Value::Null => true,
+        Value::String(text) => text.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Object(fields) => fields.is_empty(),
+        Value::Bool(_) | Value::Number(_) => false,
+    };
+    let holds = |key: &str| object.get(key).is_some_and(|value| !is_empty(value));
+    let is_error = holds("error_code") || holds("error_message") || object.get("type") == Some(&Value::from("error"));
+    let has_content = ["content", "text", "output", "message", "messages", "result"].into_iter().any(holds);
+    !object.values().all(is_empty) && !(is_error && !has_content)
+}
+
 pub(super) fn input(stored: &str) -> Option<String> {
     of_text(stored, 0, Side::Input).and_then(View::said)
 }
@@ -122,7 +144,7 @@ fn of_messages(messages: &[Message], side: Side) -> Option<View> {
 fn last_turn(messages: &[Message]) -> Option<View> {
     let after = messages.iter().rposition(|m| m.role == "user" && m.text().is_some()).map_or(0, |i| i + 1);
     let turn = &messages[after..];
-    let assistant = || turn.iter().rev().filter(|m| !matches!(m.role.as_str(), "tool" | "system" | "user" | "unknown"));
+    let assistant = || turn.iter().rev().filter(|m| !matches!(m.role.as_str(), "tool" | "system" | "user"));
     if let Some(text) = assistant().find_map(Message::text) {
         return Some(View::Said(text));
     }

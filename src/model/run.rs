@@ -53,6 +53,8 @@ pub struct Run {
     /// When the sweeper must look again although nothing arrives: at the end of an unfinished run, and for the original
     /// of a bare one. `None` once all is settled.
     pub due_at: Option<DateTime<Utc>>,
+    /// How often it changed after it had counted as final; set by [`Run::set_revision`].
+    pub revision: i64,
     pub created_at: DateTime<Utc>,
     pub updated_at: DateTime<Utc>,
     /// When the newest step was received: silence is counted from here.
@@ -68,6 +70,19 @@ impl Run {
         self.duplicate_of = original.filter(|_| self.bare);
         if let Some(original) = self.duplicate_of {
             self.metadata.insert("duplicate_of_run".to_owned(), Value::from(original.to_string()));
+        }
+    }
+
+    /// A trace that is no run is never final: it may still become one.
+    pub fn is_final(&self, now: DateTime<Utc>) -> bool {
+        self.worthy && self.final_at.is_some_and(|at| at <= now)
+    }
+
+    /// A run of spans shows its revision in its metadata from the first on. Those of a native run are its sender's.
+    pub fn set_revision(&mut self, revision: i64) {
+        self.revision = revision;
+        if revision > 0 && self.source == Source::Otlp {
+            self.metadata.insert("revision".to_owned(), Value::from(revision));
         }
     }
 }

@@ -236,6 +236,9 @@ pub struct Facts {
     /// The sender marked this step as the boundary of a run.
     #[serde(skip_serializing_if = "is_false")]
     pub run_root: bool,
+    /// The usage of the step is the sum of all calls below, also of those that no step shows.
+    #[serde(skip_serializing_if = "is_false")]
+    pub claim_is_sum: bool,
     /// The span has an exception event of a kind that is no cancellation.
     #[serde(skip_serializing_if = "is_false")]
     pub exception: bool,

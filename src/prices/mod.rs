@@ -67,6 +67,9 @@ const OTHER_HOSTS: [&str; 13] = [
     "hyperbolic",
 ];
 
+/// What is longer is no name of a model, and would take long to look for.
+const MODEL_BYTES_MAX: usize = 256;
+
 /// Names of models that are remembered with what was found for them.
 const REMEMBERED_MAX: usize = 4096;
 
@@ -179,7 +182,7 @@ impl Prices {
 
     /// The prices of a call. `None` for a model that nobody knows: that is not the same as free.
     pub fn quote(&self, asked: Asked<'_>) -> Option<Quote<'_>> {
-        if asked.model.trim().is_empty() {
+        if asked.model.trim().is_empty() || asked.model.len() > MODEL_BYTES_MAX {
             return None;
         }
         let found = self.find(asked.provider, asked.model);

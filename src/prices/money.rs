@@ -20,10 +20,6 @@ pub struct Usd {
 impl Usd {
     pub const ZERO: Usd = Usd { pico: 0 };
 
-    pub fn from_pico(pico: i128) -> Usd {
-        Usd { pico }
-    }
-
     /// `None` for what is no cost: not finite, negative, or more than anybody has.
     pub fn from_f64(usd: f64) -> Option<Usd> {
         (usd.is_finite() && (0.0..COST_MAX_USD).contains(&usd)).then(|| Usd { pico: (usd * PICO).round() as i128 })

@@ -1,6 +1,8 @@
 //! Costs by hand: every expected value is its own arithmetic, tokens times picodollars. 0.15 USD per million tokens are
 //! 150,000 picodollars a token.
 
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -188,6 +190,7 @@ fn what_nobody_knows_has_no_price() {
     ] {
         assert_eq!(pico(&prices, provider, model, DAY, plain(10, 10)), None, "{provider} {model}");
     }
+    assert_eq!(pico(&prices, "openai", &format!("{}gpt-4o", "x/".repeat(200)), DAY, plain(1, 1)), None, "too long");
     assert_eq!(pico(&Prices::none(), "openai", "gpt-4o", DAY, plain(1, 1)), None);
 }
 
@@ -378,6 +381,8 @@ fn any_tokens(max: i64) -> impl Strategy<Value = Tokens> {
     })
 }
 
+static SHIPPED: LazyLock<Prices> = LazyLock::new(Prices::shipped);
+
 proptest! {
     /// Whatever senders say: no panic, nothing negative, and more tokens never cost less.
     #[test]
@@ -419,7 +424,7 @@ proptest! {
     /// Names come from clients.
     #[test]
     fn any_name_is_looked_for_without_harm(provider in ".{0,40}", model in ".{0,200}") {
-        let prices = Prices::shipped();
+        let prices = &*SHIPPED;
         let asked = Asked { provider: Some(&provider), model: &model, ..Asked::default() };
         prop_assert_eq!(prices.quote(asked), prices.quote(asked));
     }

@@ -20,7 +20,8 @@ macro_rules! run_columns {
         "project_id, run_id, source, worthy, bare, duplicate_of, name, model, agent, service, status, \
          input, output, error, tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
          reasoning_tokens, cost, latency_s, session_id, user_id, tags, step_count, error_count, trace_id, started_at, \
-         ended_at, final_at, metadata, first_day, last_day, due_at, created_at, updated_at, received_at, declared"
+         ended_at, final_at, metadata, first_day, last_day, due_at, revision, created_at, updated_at, received_at, \
+         declared"
     };
 }
 
@@ -38,7 +39,7 @@ macro_rules! run_changes {
          step_count = excluded.step_count, error_count = excluded.error_count, trace_id = excluded.trace_id, \
          started_at = excluded.started_at, ended_at = excluded.ended_at, final_at = excluded.final_at, \
          metadata = excluded.metadata, first_day = excluded.first_day, last_day = excluded.last_day, \
-         due_at = excluded.due_at, updated_at = excluded.updated_at, received_at = excluded.received_at, \
+         due_at = excluded.due_at, revision = excluded.revision, updated_at = excluded.updated_at, received_at = excluded.received_at, \
          declared = excluded.declared"
     };
 }
@@ -47,10 +48,17 @@ macro_rules! run_changes {
 /// whatever this program writes was mapped by its own version.
 macro_rules! step_columns {
     () => {
-        "project_id, run_id, step_id, day, parent_id, source, position, type, name, status, error, \
-         start_ns, end_ns, latency_ms, tokens, input_tokens, output_tokens, cache_read_tokens, \
-         cache_write_tokens, reasoning_tokens, cost, model, provider, agent, input, output, facts, detail, \
-         origin_id, content_hash"
+        step_columns!("detail")
+    };
+    // With something in place of the detail, which is most of a row and which assembly does not look at.
+    ($detail:literal) => {
+        concat!(
+            "project_id, run_id, step_id, day, parent_id, source, position, type, name, status, error, \
+             start_ns, end_ns, latency_ms, tokens, input_tokens, output_tokens, cache_read_tokens, \
+             cache_write_tokens, reasoning_tokens, cost, model, provider, agent, input, output, facts, ",
+            $detail,
+            ", origin_id, content_hash"
+        )
     };
 }
 
@@ -133,6 +141,7 @@ pub(super) struct RunRow {
     first_day: NaiveDate,
     last_day: NaiveDate,
     due_at: Option<DateTime<Utc>>,
+    revision: i64,
     created_at: DateTime<Utc>,
     updated_at: DateTime<Utc>,
     received_at: DateTime<Utc>,
@@ -173,6 +182,7 @@ impl TryFrom<RunRow> for Run {
             first_day: row.first_day,
             last_day: row.last_day,
             due_at: row.due_at,
+            revision: row.revision,
             created_at: row.created_at,
             updated_at: row.updated_at,
             received_at: row.received_at,

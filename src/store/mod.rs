@@ -54,11 +54,13 @@ pub struct Tuning {
     pub inline_steps_max: u32,
     /// Connections for reads and key look-ups.
     pub readers_max: u32,
+    /// Steps that are read of one run when somebody asks for it, the earliest.
+    pub shown_steps_max: u32,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { inline_steps_max: 256, readers_max: 8 }
+        Tuning { inline_steps_max: 256, readers_max: 8, shown_steps_max: 50_000 }
     }
 }
 
@@ -76,11 +78,14 @@ pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Res
     }
 }
 
-/// A run as read back: its row, every step with its log records, and the bodies of the origins they refer to.
+/// A run as read back: its row, its steps up to [`Tuning::shown_steps_max`] with their log records, and the bodies of the
+/// origins they refer to.
 #[derive(Clone, Debug)]
 pub struct StoredRun {
     pub run: Run,
     pub steps: Vec<Step>,
+    /// There are more steps than that.
+    pub is_truncated: bool,
     pub logs: RunLogs,
     pub origins: Vec<(Uuid, String)>,
 }
@@ -188,9 +193,11 @@ fn stored_run(
     steps: Vec<Step>,
     logs: Vec<LogRow>,
     origins: Vec<(Uuid, String)>,
+    tuning: &Tuning,
     prices: &Prices,
 ) -> StoredRun {
     let bodies: HashMap<Uuid, &str> = origins.iter().map(|(id, body)| (*id, body.as_str())).collect();
+    let is_truncated = steps.len() >= tuning.shown_steps_max as usize && run.step_count > steps.len() as i64;
     let contents = rows::Contents::new(steps, logs, prices, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
-    StoredRun { run, steps: contents.steps, logs: contents.logs, origins }
+    StoredRun { run, steps: contents.steps, is_truncated, logs: contents.logs, origins }
 }

@@ -12,11 +12,12 @@ use chrono::{DateTime, Utc};
 /// Binds project and run.
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE project_id = $1 AND run_id = $2");
 
-/// Binds project, run, and the first and last day of the run.
+/// Binds project, run, the first and last day of the run, and how many steps are read, the earliest.
 pub(super) const STEPS: &str = concat!(
     "SELECT ",
     step_columns!(),
-    " FROM steps WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 ORDER BY step_id, day"
+    " FROM steps WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 \
+     ORDER BY position, start_ns NULLS LAST, step_id, day LIMIT $5"
 );
 
 /// Binds project, run, the first and last day of the run, and the bound.

@@ -1,13 +1,13 @@
 //! The row of a run, made by assembly from the steps that are stored.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::plan::Merge;
 use super::storable;
-use super::tables::{RunDays, Tables};
+use super::tables::{RunDays, StepKey, Tables};
 use crate::assembly::{LifeCycle, Receipt, RunLogs, assemble};
 use crate::mapping;
 use crate::model::id::{ProjectId, RunKey};
@@ -86,7 +86,12 @@ pub(super) fn next_row(
     next.set_original(old.duplicate_of);
     include_day(&mut next, days.0);
     include_day(&mut next, days.1);
-    replacing(old, next, now)
+    let was_final = old.is_final(now);
+    let mut next = replacing(old, next, now)?;
+    if let Some(next) = next.as_mut().filter(|next| was_final && !storable::same_run(old, next)) {
+        next.set_revision(old.revision + 1);
+    }
+    Ok(next)
 }
 
 /// The run as its steps and the known part of its row make it now.
@@ -99,6 +104,7 @@ pub(super) fn assembled_again(known: Run, contents: Contents, life: &LifeCycle, 
 /// `next` as the row that takes the place of `old`, unless it is the same.
 pub(super) fn replacing(old: &Run, next: Run, now: DateTime<Utc>) -> sqlx::Result<Option<Run>> {
     let mut next = storable::run(next)?;
+    next.set_revision(old.revision);
     next.updated_at = if storable::same_run(old, &next) { old.updated_at } else { now };
     Ok((next != *old).then_some(next))
 }
@@ -109,15 +115,24 @@ pub(super) fn include_day(run: &mut Run, day: NaiveDate) {
     run.last_day = run.last_day.max(day);
 }
 
-/// Everything that is stored of each run.
+/// Everything of each run that assembly looks at.
 pub(super) async fn contents_by_run(
     tables: &mut impl Tables,
     runs: &[RunDays],
     prices: &Prices,
 ) -> sqlx::Result<HashMap<RunKey, Contents>> {
-    let steps = tables.steps_of_runs(runs).await?;
+    let mut steps = tables.steps_of_runs(runs).await?;
     let logs = tables.logs_of_runs(runs).await?;
-    let bodies = bodies_of(tables, needed_origins(&steps, &logs)).await?;
+    let again = mapped_again(&steps, &logs);
+    let mut origins: Vec<(ProjectId, Uuid)> = logs.iter().map(|log| (log.run.project, log.origin)).collect();
+    if !again.is_empty() {
+        // They need their detail, which assembly does not look at.
+        steps.retain(|step| !again.contains(&StepKey::of(step)));
+        let whole = tables.steps_by_key(&again.into_iter().collect::<Vec<_>>()).await?;
+        origins.extend(whole.iter().filter_map(|step| Some((step.run.project, step.origin?))));
+        steps.extend(whole);
+    }
+    let bodies = bodies_of(tables, origins).await?;
     let mut by_run: HashMap<RunKey, (Vec<Step>, Vec<LogRow>)> = HashMap::with_capacity(runs.len());
     for step in steps {
         by_run.entry(step.run).or_default().0.push(step);
@@ -141,9 +156,9 @@ pub(super) async fn bodies_of(
     Ok(tables.origin_bodies(&origins).await?.into_iter().collect())
 }
 
-/// Origins of the steps that are mapped again: those with log records, and those that have several rows because their
-/// versions start on different days and so lie in different partitions. And the origins of the records.
-fn needed_origins(steps: &[Step], logs: &[LogRow]) -> Vec<(ProjectId, Uuid)> {
+/// The steps that are mapped again before assembly: those of runs with log records, and those that have several rows
+/// because their versions start on different days and so lie in different partitions.
+fn mapped_again(steps: &[Step], logs: &[LogRow]) -> BTreeSet<StepKey> {
     let mut rows: HashMap<(RunKey, &str), u32> = HashMap::with_capacity(steps.len());
     for step in steps {
         *rows.entry((step.run, &step.id)).or_default() += 1;
@@ -152,8 +167,7 @@ fn needed_origins(steps: &[Step], logs: &[LogRow]) -> Vec<(ProjectId, Uuid)> {
     let is_needed = |step: &&Step| {
         with_logs.contains(&step.run) || rows.get(&(step.run, step.id.as_str())).is_some_and(|count| *count > 1)
     };
-    let of_steps = steps.iter().filter(is_needed).filter_map(|step| Some((step.run.project, step.origin?)));
-    of_steps.chain(logs.iter().map(|log| (log.run.project, log.origin))).collect()
+    steps.iter().filter(is_needed).map(StepKey::of).collect()
 }
 
 /// One step for each id of each run, merged where there are several versions, in order of their keys.

@@ -27,8 +27,10 @@ use crate::model::run::Run;
 use crate::model::step::Step;
 use crate::prices::Prices;
 
-/// A run that grew beyond the inline bound waits this long for each of its steps before it is assembled again: the
-/// time spent on a trace that keeps growing stays a fixed share, whatever its length.
+/// A run that grew beyond the inline bound is assembled again once nothing came for it this long: after a burst.
+const QUIET: Duration = Duration::from_millis(200);
+/// In a burst that does not end it waits this long for each of its steps since it was assembled last: the time spent on
+/// a trace that keeps growing stays a fixed share, whatever its length.
 const DEFER_PER_STEP: Duration = Duration::from_micros(100);
 const DEFER_MAX: Duration = Duration::from_secs(60);
 
@@ -224,12 +226,17 @@ fn grow(old: &Run, plan: &RunPlan<'_>) -> Run {
     run
 }
 
-/// Leaves the run to the sweeper. A run that is waiting already keeps its turn, or a steady stream would put it off
-/// for ever.
+/// Leaves the run to the sweeper. A run whose turn has come keeps it, or a steady stream would put it off for ever. One
+/// that counted as final does no more.
 fn defer(mut run: Run, now: DateTime<Utc>) -> Run {
     let steps = u32::try_from(weight(&run)).unwrap_or(u32::MAX);
-    let turn = storable::time(now + DEFER_PER_STEP.saturating_mul(steps).min(DEFER_MAX));
-    run.due_at = Some(run.due_at.map_or(turn, |due_at| due_at.min(turn)));
+    let latest = (run.updated_at + DEFER_PER_STEP.saturating_mul(steps).min(DEFER_MAX)).max(now);
+    let turn = storable::time(latest.min(now + QUIET));
+    run.due_at = Some(run.due_at.filter(|due_at| *due_at <= now).unwrap_or(turn));
+    if run.is_final(now) {
+        run.final_at = None;
+        run.set_revision(run.revision + 1);
+    }
     run
 }
 
@@ -313,6 +320,7 @@ mod tests {
             first_day: day,
             last_day: day,
             due_at,
+            revision: 0,
             created_at: epoch,
             updated_at: epoch,
             received_at: epoch,
@@ -323,10 +331,14 @@ mod tests {
     #[test]
     fn a_run_waits_in_proportion_to_its_length_and_never_loses_its_turn() {
         let at = |ms: i64| DateTime::UNIX_EPOCH + chrono::TimeDelta::milliseconds(ms);
-        assert_eq!(defer(run(300, None), at(0)).due_at, Some(at(30)));
-        assert_eq!(defer(run(100_000, None), at(0)).due_at, Some(at(10_000)));
-        assert_eq!(defer(run(i64::MAX, None), at(0)).due_at, Some(at(60_000)), "bounded");
-        assert_eq!(defer(run(300, Some(at(900_000))), at(0)).due_at, Some(at(30)), "earlier than its idle limit");
-        assert_eq!(defer(run(300, Some(at(5))), at(0)).due_at, Some(at(5)), "keeps its turn");
+        let due = |steps, due_ms: Option<i64>, now_ms| defer(run(steps, due_ms.map(at)), at(now_ms)).due_at.unwrap();
+        assert_eq!(due(300, None, 0), at(30));
+        assert_eq!(due(300, Some(900_000), 0), at(30), "earlier than its idle limit");
+        assert_eq!(due(300, Some(-5), 0), at(-5), "keeps its turn");
+        assert_eq!(due(100_000, None, 0), at(200), "when the burst ends");
+        assert_eq!(due(100_000, Some(200), 150), at(350), "it has not ended");
+        assert_eq!(due(100_000, Some(10_050), 9_900), at(10_000), "in the middle of a long one");
+        assert_eq!(due(i64::MAX, Some(60_050), 59_900), at(60_000), "bounded");
+        assert_eq!(due(300, Some(9_050), 9_000), at(9_000), "quiet for long before");
     }
 }

@@ -7,12 +7,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
 use crate::assembly::{LifeCycle, Receipt, assemble, tree};
 use crate::model::id::ProjectId;
-use crate::model::run::Assembled;
+use crate::model::run::{Assembled, Run};
+use crate::model::step::Step;
 use crate::store::{Store, StoreError};
 
 /// Reads runs of one project; another project's run does not exist.
@@ -44,10 +46,30 @@ impl Reader {
         let Some(stored) = self.store.run(project, run_id).await? else { return Ok(None) };
         let row = stored.run;
         let receipt = Receipt { created_at: row.created_at, updated_at: row.updated_at, received_at: row.received_at };
+        if stored.is_truncated {
+            return Ok(Some(self.truncated(row, stored.steps, stored.origins, receipt, now)));
+        }
         let mut assembled = assemble(row.key, stored.steps, row.declared, receipt, &self.life, now);
         stored.logs.note(&mut assembled, &self.life);
         assembled.run.set_original(row.duplicate_of);
+        assembled.run.set_revision(row.revision);
         Ok(Some(ShownRun { assembled, origins: stored.origins.into_iter().collect(), now }))
+    }
+
+    /// Of a run with more steps than are read the row tells what it is, as it was assembled from all of them.
+    fn truncated(
+        &self,
+        row: Run,
+        steps: Vec<Step>,
+        origins: Vec<(Uuid, String)>,
+        receipt: Receipt,
+        now: DateTime<Utc>,
+    ) -> ShownRun {
+        let left_out = row.step_count.saturating_sub(i64::try_from(steps.len()).unwrap_or(i64::MAX));
+        let shown = assemble(row.key, steps, row.declared.clone(), receipt, &self.life, now).steps;
+        let mut run = row;
+        run.metadata.insert("truncated_steps".to_owned(), Value::from(left_out));
+        ShownRun { assembled: Assembled { run, steps: shown }, origins: origins.into_iter().collect(), now }
     }
 }
 

@@ -125,6 +125,12 @@ fn a_wrapper_is_what_stands_below_it() {
     assert_eq!(kind(vec![wrapper(Wrapped::ModelCall), one().fails("429"), two()]), StepType::Workflow);
     // Some versions put the tools below the call that asked for them.
     assert_eq!(kind(vec![wrapper(Wrapped::ModelCall), one(), tool("t", Some("c1"), "now", 2, 3)]), StepType::Agent);
+    // The tool of another agent is an agent.
+    let above =
+        [agent("a", None, 0, 99), tool("t", Some("a"), "ask", 0, 95), step("f", Some("t"), StepType::Unknown, 0, 94)];
+    let mut below = wrapper(Wrapped::ModelCall);
+    below.parent_id = Some("f".to_owned());
+    assert_eq!(kind(above.into_iter().chain([below, one()]).collect()), StepType::Agent);
     // What an agent inside calls is its own.
     let inner = [tool("t", Some("w"), "ask", 2, 80), agent("a", Some("t"), 3, 70), call("c", Some("a"), 4, 60)];
     let mut deep = vec![wrapper(Wrapped::Embedding)];

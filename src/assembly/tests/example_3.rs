@@ -25,7 +25,7 @@ fn span(id: u8, parent: Option<u8>, name: &str, pairs: &[(&str, &str)]) -> Span 
 }
 
 fn steps(spans: Vec<Span>) -> Vec<Step> {
-    map_traces(ProjectId(1), vec![SpanGroup { origin: Origin::default(), spans }], epoch()).0
+    map_traces(ProjectId(1), vec![SpanGroup { origin: Origin::default(), items: spans }], epoch(), &crate::prices::Prices::none()).0
 }
 
 /// A decorated function around one call: the root returned nothing, so the answer is the model's.

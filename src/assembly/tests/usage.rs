@@ -200,3 +200,14 @@ fn a_sum_that_an_agent_reported_stays_in_sight() {
         (Some(&json!(0.75)), Some(&json!("computed")))
     );
 }
+
+#[test]
+fn a_call_takes_its_model_from_the_step_that_made_it() {
+    let mut node = call("node", None, 0, 20).says("q", "a");
+    node.model = None;
+    let mut request = call("request", Some("node"), 1, 19).tokens(120, 18);
+    request.provider = Some("openai".to_owned());
+    let assembled = run_of(vec![node, request]);
+    let shown = &assembled.shown("node").step;
+    assert_eq!((shown.model.as_deref(), shown.provider.as_deref()), (Some("gpt-4o-mini"), Some("openai")));
+}

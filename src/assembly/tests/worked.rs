@@ -82,7 +82,7 @@ pub fn run_from_scopes(scopes: Vec<(&str, Vec<Span>)>) -> Assembled {
     let received: DateTime<Utc> = after_s(1);
     let groups = scopes.into_iter().map(|(scope, spans)| SpanGroup {
         origin: Origin { scope_name: scope.to_owned(), ..Origin::default() },
-        spans,
+        items: spans,
     });
     let (steps, _) = map_traces(key().project, groups.collect(), received, &crate::prices::Prices::none());
     assemble(key(), steps, None, receipt(), &LIFE, after_s(1_000))

@@ -189,13 +189,13 @@ fn operation_details_are_joined_from_several_events() {
     let mut sent = span("chat m", &[("gen_ai.operation.name", "chat")]);
     let name = "gen_ai.client.inference.operation.details";
     sent.events = vec![
-        event(name, &[("gen_ai.input.messages", r#"[{"role":"user"}]"#)]),
-        event(name, &[("gen_ai.output.messages", r#"[{"role":"assistant"}]"#)]),
+        event(name, &[("gen_ai.input.messages", r#"[{"role":"user","content":"Hi"}]"#)]),
+        event(name, &[("gen_ai.output.messages", r#"[{"role":"assistant","content":"Hello"}]"#)]),
         event(name, &[("gen_ai.input.messages", "later")]),
     ];
     let step = map(sent);
-    assert_eq!(step.input.as_deref(), Some(r#"[{"role":"user"}]"#));
-    assert_eq!(step.output.as_deref(), Some(r#"[{"role":"assistant"}]"#));
+    assert_eq!(step.input.as_deref(), Some(r#"[{"role":"user","content":"Hi"}]"#));
+    assert_eq!(step.output.as_deref(), Some(r#"[{"role":"assistant","content":"Hello"}]"#));
 }
 
 #[test]

@@ -103,6 +103,7 @@ prop_compose! {
         repairs in prop::sample::subsequence(&REPAIRS[..], 0..3),
     ) -> Span {
         Span {
+            logs: Vec::new(),
             trace_id: [7; 16],
             span_id: [1; 8],
             parent_span_id: ids.0,

@@ -47,9 +47,9 @@ fn an_announcement_is_the_span_that_it_announces_while_it_runs() {
 fn the_ended_span_takes_its_place_in_either_order_and_nothing_is_lost() {
     let (pending, ended) = (map(announcement("0000000000000000")), map(real()));
     let none = |_| None;
-    let one = merge(pending.clone(), ended.clone(), &none);
-    assert_eq!(one, merge(ended.clone(), pending.clone(), &none));
-    assert_eq!(one, merge(one.clone(), pending, &none), "sent again");
+    let one = merge(pending.clone(), ended.clone(), &crate::prices::Prices::none(), &none);
+    assert_eq!(one, merge(ended.clone(), pending.clone(), &crate::prices::Prices::none(), &none));
+    assert_eq!(one, merge(one.clone(), pending, &crate::prices::Prices::none(), &none), "sent again");
     assert_eq!((one.status, one.end_ns), (Status::Success, ended.end_ns));
     assert_eq!(detail::span(&one), Some(real()), "as it was sent");
     for kept in ["0909090909090909", &START_NS.to_string(), "pending_span"] {

@@ -126,6 +126,7 @@ impl Store for PostgresStore {
             .bind(run_id)
             .bind(run.first_day)
             .bind(run.last_day)
+            .bind(i64::from(self.tuning.shown_steps_max))
             .fetch_all(&self.pool)
             .await?;
         let steps: Vec<Step> = decoded(rows)?;
@@ -142,7 +143,7 @@ impl Store for PostgresStore {
         let bodies: Vec<(Uuid, Json<Box<RawValue>>)> =
             sqlx::query_as(ORIGINS).bind(project.0).bind(ids).fetch_all(&self.pool).await?;
         let origins: Vec<(Uuid, String)> = bodies.into_iter().map(|(id, body)| (id, body.0.get().to_owned())).collect();
-        Ok(Some(super::stored_run(run, steps, logs, origins, &self.prices)))
+        Ok(Some(super::stored_run(run, steps, logs, origins, &self.tuning, &self.prices)))
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {

@@ -45,14 +45,14 @@ macro_rules! given_runs {
             ") SELECT project_id, run_id, source, worthy, bare, duplicate_of, name, model, agent, service, status, \
              input, output, error, tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
              reasoning_tokens, cost, latency_s, session_id, user_id, tags::jsonb, step_count, error_count, trace_id, \
-             started_at, ended_at, final_at, metadata::jsonb, first_day, last_day, due_at, created_at, updated_at, \
-             received_at, declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], \
+             started_at, ended_at, final_at, metadata::jsonb, first_day, last_day, due_at, revision, created_at, \
+             updated_at, received_at, declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], \
              $5::boolean[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], \
              $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], \
              $20::bigint[], $21::double precision[], $22::double precision[], $23::text[], $24::text[], $25::text[], \
              $26::bigint[], $27::bigint[], $28::text[], $29::timestamptz[], $30::timestamptz[], $31::timestamptz[], \
-             $32::text[], $33::date[], $34::date[], $35::timestamptz[], $36::timestamptz[], $37::timestamptz[], \
-             $38::timestamptz[], $39::text[]) AS row (",
+             $32::text[], $33::date[], $34::date[], $35::timestamptz[], $36::bigint[], $37::timestamptz[], \
+             $38::timestamptz[], $39::timestamptz[], $40::text[]) AS row (",
             run_columns!(),
             ")"
         )
@@ -111,7 +111,7 @@ const STEPS_BY_KEY: &str = concat!(
 const STEPS_OF_RUNS: &str = concat!(
     "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
      AS asked (project_id, run_id, first_day, last_day) CROSS JOIN LATERAL (SELECT ",
-    step_columns!(),
+    step_columns!("'{}'::jsonb AS detail"),
     " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
      AND steps.day BETWEEN asked.first_day AND asked.last_day AND steps.day BETWEEN $5 AND $6 OFFSET 0) AS found"
 );
@@ -488,6 +488,7 @@ fn bind_runs(statement: &'static str, runs: &[Run]) -> sqlx::Result<Query<'stati
         .bind(column(runs, |run| run.first_day))
         .bind(column(runs, |run| run.last_day))
         .bind(column(runs, |run| run.due_at))
+        .bind(column(runs, |run| run.revision))
         .bind(column(runs, |run| run.created_at))
         .bind(column(runs, |run| run.updated_at))
         .bind(column(runs, |run| run.received_at))

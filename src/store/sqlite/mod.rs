@@ -108,6 +108,7 @@ impl Store for SqliteStore {
             .bind(run_id)
             .bind(run.first_day)
             .bind(run.last_day)
+            .bind(i64::from(self.tuning.shown_steps_max))
             .fetch_all(&self.readers)
             .await?;
         let steps: Vec<Step> = decoded(rows)?;
@@ -127,7 +128,7 @@ impl Store for SqliteStore {
             ids.push_bind(id);
         }
         let origins = query.push(")").build_query_as::<(Uuid, String)>().fetch_all(&self.readers).await?;
-        Ok(Some(super::stored_run(run, steps, logs, origins, &self.prices)))
+        Ok(Some(super::stored_run(run, steps, logs, origins, &self.tuning, &self.prices)))
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {

@@ -27,7 +27,7 @@ use crate::store::tables::{
     AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
 };
 
-/// Rows of one statement, from the largest portion that fits. 64 rows of 39 columns stay far below SQLite's bound of
+/// Rows of one statement, from the largest portion that fits. 64 rows of 40 columns stay far below SQLite's bound of
 /// 32,766 parameters.
 const PORTIONS: [usize; 3] = [64, 8, 1];
 
@@ -215,7 +215,7 @@ impl Tables for SqliteConnection {
         for portion in portions(runs) {
             let mut query = QueryBuilder::<Sqlite>::new(concat!(
                 "SELECT ",
-                step_columns!(),
+                step_columns!("'{}' AS detail"),
                 " FROM steps WHERE (project_id, run_id) IN ("
             ));
             query.push_values(portion, |mut row, run| {
@@ -371,6 +371,7 @@ fn given_runs(runs: &[Run]) -> sqlx::Result<QueryBuilder<Sqlite>> {
             .push_bind(run.first_day)
             .push_bind(run.last_day)
             .push_bind(run.due_at)
+            .push_bind(run.revision)
             .push_bind(run.created_at)
             .push_bind(run.updated_at)
             .push_bind(run.received_at)

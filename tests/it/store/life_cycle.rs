@@ -13,6 +13,7 @@ on_both!(
     a_large_run_is_left_to_the_sweeper,
     finishing_a_large_native_run_is_seen_at_once,
     sweepers_share_the_work,
+    a_run_that_changes_after_it_was_final_tells_its_revision,
 );
 
 async fn silence_ends_a_run(store: &dyn Store) {
@@ -106,4 +107,31 @@ async fn sweepers_share_the_work(store: &dyn Store) {
     for trace in 1..=12 {
         assert_ne!(row(store, project, trace).await.status, Status::Running);
     }
+}
+
+async fn a_run_that_changes_after_it_was_final_tells_its_revision(store: &dyn Store) {
+    let project = project(store, "p").await;
+    let revision = async || {
+        let run = row(store, project, 1).await;
+        assert_eq!(run.metadata.get("revision").and_then(|it| it.as_i64()).unwrap_or(0), run.revision);
+        run.revision
+    };
+    write(store, &[batch(project, vec![span(project, 1, 1)])]).await;
+    write_at(store, at(104), &[batch(project, vec![span(project, 1, 2)])]).await;
+    assert_eq!(revision().await, 0, "it was not final yet");
+    write_at(store, at(200), &[batch(project, vec![span(project, 1, 2)])]).await;
+    assert_eq!(revision().await, 0, "a copy changes nothing");
+    write_at(store, at(200), &[batch(project, vec![span(project, 1, 3)])]).await;
+    assert_eq!(revision().await, 1);
+    let many = |numbers: std::ops::RangeInclusive<u64>| numbers.map(|n| span(project, 1, n)).collect();
+    write_at(store, at(300), &[batch(project, many(4..=40))]).await;
+    assert_eq!(revision().await, 2);
+    // Now it is long: the sweeper assembles it, once for what comes together.
+    for n in 41..=43 {
+        write_at(store, at(400), &[batch(project, many(n..=n))]).await;
+        assert_eq!((revision().await, row(store, project, 1).await.final_at), (3, None), "open again");
+    }
+    store.sweep(&LIFE, at(401), 10).await.unwrap();
+    let run = row(store, project, 1).await;
+    assert_eq!((run.revision, run.step_count, run.final_at), (3, 43, Some(at(105))));
 }

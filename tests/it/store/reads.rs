@@ -5,10 +5,12 @@ use std::collections::BTreeSet;
 use uuid::Uuid;
 use vectoros::model::query::RunFilter;
 use vectoros::model::step::{Status, Step, StepType};
-use vectoros::store::Store;
+use vectoros::store::{Store, Tuning};
+use vectoros::view::Reader;
 
 use super::on_both;
 use super::samples::*;
+use crate::database::{Database, on_both_stores};
 
 on_both!(
     an_unknown_run_is_none,
@@ -89,3 +91,28 @@ async fn a_trace_without_agents_is_stored_but_not_listed(store: &dyn Store) {
     assert!(!row(store, project, 1).await.worthy);
     assert!(store.runs(project, &ALL).await.unwrap().runs.is_empty());
 }
+
+async fn a_runaway_run_is_shown_in_part_and_told_whole(url: &str) {
+    let tuning = Tuning { shown_steps_max: 10, ..TUNING };
+    let store = Database::at(url).store(tuning).await;
+    let project = project(store.as_ref(), "p").await;
+    let steps = |last: u64| (1..=last).rev().map(|number| span(project, 1, number)).collect();
+    let detail = async || -> serde_json::Value {
+        let reader = Reader::new(store.clone(), LIFE);
+        let run = reader.run(project, Uuid::from_u128(1), at(2_000)).await.unwrap().unwrap();
+        serde_json::from_str(run.detail_json().unwrap().get()).unwrap()
+    };
+    write(store.as_ref(), &[batch(project, steps(10))]).await;
+    let whole = detail().await;
+    assert_eq!(whole["run"]["metadata"].get("truncated_steps"), None);
+    assert_eq!(whole["stats"]["total_steps"], 10);
+
+    write(store.as_ref(), &[batch(project, steps(25))]).await;
+    let part = detail().await;
+    assert_eq!(part["run"]["metadata"]["truncated_steps"], 15);
+    assert_eq!((&part["run"]["step_count"], &part["run"]["tokens"]), (&25.into(), &240.into()));
+    let root = &part["tree"][0];
+    assert_eq!((&root["id"], root["children"].as_array().unwrap().len()), (&"0000000000000001".into(), 9));
+    assert_eq!(root["children"][8]["id"], "000000000000000a", "the earliest");
+}
+on_both_stores!(a_runaway_run_is_shown_in_part_and_told_whole);

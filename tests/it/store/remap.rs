@@ -58,6 +58,7 @@ fn content(stored: StoredRun) -> (String, Vec<Step>) {
     (run.created_at, run.updated_at, run.received_at, run.due_at) = (at(0), at(0), at(0), None);
     run.final_at = None;
     run.metadata.remove("revision");
+    run.revision = 0;
     let steps = stored.steps.into_iter().map(|step| Step { run: run.key, ..step });
     (format!("{run:#?}"), steps.collect())
 }
