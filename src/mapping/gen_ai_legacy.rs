@@ -2,6 +2,7 @@
 //! span events with a body in attributes.
 
 use std::borrow::Cow;
+use std::collections::HashSet;
 
 use serde_json::{Map, Value};
 
@@ -51,7 +52,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, _kind: &StepType, draft: &mut Draft<'a
         return;
     }
     draft.offer_content(Side::Input, Family::MessageEvents, || {
-        let messages: Vec<Message<'_>> = events.iter().filter_map(prompt_message).collect();
+        let messages = told_once(events.iter().filter_map(prompt_message).collect());
         Some(Content { source: "gen_ai.*.message", text: canonical::write(&messages)?.into() })
     });
     draft.offer_content(Side::Output, Family::MessageEvents, || {
@@ -117,6 +118,21 @@ fn prompt_message(event: &Event) -> Option<Message<'_>> {
     Some(message(role, body.0))
 }
 
+/// Bedrock's instrumentation tells each result of a tool twice, as the tool's message and as a block of the user's: the
+/// first stays.
+fn told_once(mut messages: Vec<Message<'_>>) -> Vec<Message<'_>> {
+    let mut told: HashSet<String> = HashSet::new();
+    messages.retain_mut(|message| {
+        let before = message.parts.len();
+        message.parts.retain(|part| match part {
+            Part::ToolCallResponse { id: Some(id), .. } => told.insert(id.to_string()),
+            _ => true,
+        });
+        before == message.parts.len() || !message.parts.is_empty()
+    });
+    messages
+}
+
 /// The message of `gen_ai.choice`: in the body, or the body itself.
 pub(super) fn choice<'a>(mut body: Map<String, Value>) -> Message<'a> {
     let reason = body.get("finish_reason").and_then(Value::as_str).map(|text| Cow::Owned(text.to_owned()));
@@ -140,7 +156,16 @@ pub(super) fn message<'a>(role: String, mut body: Map<String, Value>) -> Message
         canonical::parts_of(content)
     };
     if let Some(Value::Array(calls)) = body.get("tool_calls") {
-        parts.extend(calls.iter().map(canonical::chat_tool_call));
+        for call in calls.iter().map(canonical::chat_tool_call) {
+            // Bedrock's instrumentation repeats the calls that stand among the blocks of the content.
+            let is_same = |part: &Part<'_>| match (part, &call) {
+                (Part::ToolCall { id: Some(id), .. }, Part::ToolCall { id: Some(own), .. }) => id == own,
+                _ => false,
+            };
+            if !parts.iter().any(is_same) {
+                parts.push(call);
+            }
+        }
     }
     Message { role: role.into(), name: canonical::owned(&body, "name"), parts, finish_reason: None }
 }

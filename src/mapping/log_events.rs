@@ -68,8 +68,9 @@ pub(super) fn place(record: &LogRecord, id: Uuid) -> (u64, u64, i64, Uuid) {
 /// its body.
 pub(super) fn name(log: &SpanLog) -> Option<Cow<'_, str>> {
     let record = &log.record;
-    let attribute = span::get(&record.attributes, "event.name").and_then(AnyValue::as_str);
-    let named = [Some(record.event_name.as_str()), attribute, record.body.as_str()];
+    let told = |key| span::get(&record.attributes, key).and_then(AnyValue::as_str);
+    let attribute = told("event.name");
+    let named = [Some(record.event_name.as_str()), attribute, told("event_name"), record.body.as_str()];
     let known = named.into_iter().flatten().find(|name| PREFIXES.iter().any(|prefix| name.starts_with(prefix)));
     if let Some(name) = known {
         return Some(Cow::Borrowed(name));
@@ -96,10 +97,24 @@ fn event(log: &SpanLog, name: &str) -> Option<Event> {
     attributes.dedup_by(|later, first| later.0 == first.0);
     Some(Event {
         time_ns: record.moment_ns(),
-        name: name.to_owned(),
+        name: message_name(name, &attributes),
         attributes,
         dropped_attributes_count: record.dropped_attributes_count,
     })
+}
+
+/// LiteLLM writes a record for each message under the names that the convention had for whole prompts: they are read by
+/// the names that it has for messages.
+fn message_name(name: &str, attributes: &[(String, AnyValue)]) -> String {
+    let has = |key: &str| span::get(attributes, key);
+    match name {
+        "gen_ai.content.prompt" => match has("role").and_then(AnyValue::as_str) {
+            Some(role) => format!("gen_ai.{role}.message"),
+            None => name.to_owned(),
+        },
+        "gen_ai.content.completion" if has("message").is_some() => "gen_ai.choice".to_owned(),
+        _ => name.to_owned(),
+    }
 }
 
 fn body_of_text(text: &str, name: &str) -> Vec<(String, AnyValue)> {

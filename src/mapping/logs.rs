@@ -12,6 +12,7 @@ use crate::mapping::claude_code;
 use crate::mapping::content_hash::SpanHasher;
 use crate::mapping::detail::{log, read};
 use crate::mapping::log_events;
+use crate::mapping::log_runs;
 use crate::mapping::merge;
 use crate::mapping::origin;
 use crate::mapping::step::{Making, day_of, step};
@@ -37,8 +38,11 @@ pub(super) fn rows(
     let mut hasher = SpanHasher::default();
     for group in groups {
         let producer = origin::row(&group.origin);
-        for record in &group.items {
-            let run_id = record.trace_id.map_or(LogRow::NO_RUN, run_id_of_trace);
+        for record in group.items {
+            let log = SpanLog { scope_name: group.origin.scope_name.clone(), record };
+            let of_trace = log.record.trace_id.map(run_id_of_trace);
+            let run_id = of_trace.or_else(|| log_runs::run_id(&log, &group.origin)).unwrap_or(LogRow::NO_RUN);
+            let record = &log.record;
             rows.push(LogRow {
                 run: RunKey { project, run_id },
                 span_id: record.span_id.map(|id| hex(&id)).unwrap_or_default(),
@@ -70,6 +74,10 @@ pub(super) fn join(
         records.push((log_events::place(&log.record, row.id), row, log));
     }
     records.sort_by(|a, b| a.0.cmp(&b.0));
+    if steps.is_empty() && records.iter().any(|(_, _, log)| log.record.trace_id.is_none()) {
+        let records = records.into_iter().map(|(_, row, log)| (row, log)).collect();
+        return stand_alone(records, prices, origin_of);
+    }
     let targets = claude_code::targets(&steps, records.iter().map(|(_, row, log)| (row.span_id.as_str(), log)));
 
     let mut of_steps: HashMap<String, Vec<(LogRow, SpanLog)>> = HashMap::new();
@@ -94,6 +102,30 @@ pub(super) fn join(
     loose.extend(of_steps.into_values().flatten().map(|(row, _)| row));
     loose.sort_by_key(|row| (row.time_ns, row.id));
     (steps, loose)
+}
+
+/// The steps of a run that has no spans and never will: no record of it is of a trace.
+fn stand_alone(
+    records: Vec<(LogRow, SpanLog)>,
+    prices: &Prices,
+    origin_of: &dyn Fn(Uuid) -> Option<String>,
+) -> (Vec<Step>, Vec<LogRow>) {
+    let (spans, loose) = log_runs::spans(records);
+    let mut hasher = SpanHasher::default();
+    let steps = spans.into_iter().map(|(row, span)| {
+        let producer = opened_origin(row.origin, origin_of);
+        let making = Making {
+            project: row.run.project,
+            origin: &producer,
+            origin_id: Some(row.origin),
+            day_of_receipt: row.day,
+            prices: Some(prices),
+            added: &[],
+            versions: &[],
+        };
+        step(&span, &making, &mut hasher)
+    });
+    (steps.collect(), loose)
 }
 
 fn opened_origin(id: Uuid, origin_of: &dyn Fn(Uuid) -> Option<String>) -> Origin {

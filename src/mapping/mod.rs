@@ -84,6 +84,7 @@ mod generic;
 mod status;
 mod content_hash;
 mod log_events;
+mod log_runs;
 mod logs;
 mod origin;
 mod cost;

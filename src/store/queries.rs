@@ -27,9 +27,20 @@ pub(super) const LOGS: &str = concat!(
     " FROM logs WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 ORDER BY day, span_id, log_id LIMIT $5"
 );
 
-/// Binds the nil run, the time before which records were received, and the bound.
-pub(super) const DELETE_LOOSE_LOGS: &str = "DELETE FROM logs WHERE (project_id, run_id, day, span_id, log_id) IN \
-    (SELECT project_id, run_id, day, span_id, log_id FROM logs WHERE run_id = $1 AND received_at < $2 LIMIT $3)";
+/// Binds the time before which records were received, and the bound. The nil run stands in the text, because only then a
+/// database knows that its index for these records serves.
+macro_rules! delete_loose_logs {
+    ($nil_run:literal) => {
+        concat!(
+            "DELETE FROM logs WHERE (project_id, run_id, day, span_id, log_id) IN \
+             (SELECT project_id, run_id, day, span_id, log_id FROM logs WHERE run_id = ",
+            $nil_run,
+            " AND received_at < $1 LIMIT $2)"
+        )
+    };
+}
+pub(super) use delete_loose_logs;
+
 /// A page of the runs of spans in the order of their keys, each with whether an older version of the mapping made any of
 /// its steps. Binds project and run that the page comes after, first day, project or nothing, version and bound.
 pub(super) const RUNS_AFTER: &str = "SELECT project_id, run_id, step_count, EXISTS (SELECT 1 FROM steps \

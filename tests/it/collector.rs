@@ -131,10 +131,14 @@ impl Collector {
         (status, serde_json::from_str(&text).unwrap_or_else(|_| panic!("no JSON: {text}")))
     }
 
-    /// POST of an OTLP body with the collector's key: status and bytes.
+    /// POST of OTLP traces with the collector's key: status and bytes.
     pub async fn post_otlp(&self, content_type: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
-        let request =
-            self.client.post(self.url("/v1/traces")).bearer_auth(&self.key).header("content-type", content_type);
+        self.post_to("/v1/traces", content_type, body).await
+    }
+
+    /// The same to any path.
+    pub async fn post_to(&self, path: &str, content_type: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
+        let request = self.client.post(self.url(path)).bearer_auth(&self.key).header("content-type", content_type);
         let response = request.body(body).send().await.unwrap();
         (response.status().as_u16(), response.bytes().await.unwrap().to_vec())
     }

@@ -7,6 +7,7 @@ mod kill;
 mod killed;
 mod layering;
 mod life;
+mod logs;
 mod native;
 mod otlp;
 mod prices;

@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
-use opentelemetry_proto::tonic::collector::logs::v1::logs_service_client::LogsServiceClient;
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceResponse;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
 use prost::Message;
@@ -223,7 +221,7 @@ async fn refusals_have_the_right_answer(url: &str) {
     assert_eq!(send(&good, "text/plain", "", body()).await, 415);
     let get = collector.client().get(collector.url("/v1/traces")).send().await.unwrap();
     assert_eq!((get.status().as_u16(), &get.headers()["allow"]), (405, &"POST".parse().unwrap()));
-    for path in ["/", "/v1/logs", "/v1/metrics", "/v1development/profiles", "/v2/traces"] {
+    for path in ["/", "/v1development/profiles", "/v2/traces"] {
         let response =
             collector.client().post(collector.url(path)).header("content-type", JSON).body("{}").send().await.unwrap();
         assert_eq!(response.status(), 404, "{path}");
@@ -245,10 +243,10 @@ async fn grpc_refusals_have_the_right_code(url: &str) {
     big[0].name = "x".repeat(101 * 1024);
     let too_large = client.export(with_key(request(big), &collector.key)).await.unwrap_err();
     assert_eq!((too_large.code(), too_large.details()), (Code::ResourceExhausted, &[][..]), "without a retry hint");
-    let mut logs = LogsServiceClient::connect(format!("http://{}", collector.grpc)).await.unwrap();
-    let no_logs = logs.export(with_key(ExportLogsServiceRequest::default(), &collector.key)).await.unwrap_err();
-    assert_eq!(no_logs.code(), Code::Unimplemented);
-    assert!(no_logs.message().contains("traces only"), "{no_logs}");
+    let profiles = "/opentelemetry.proto.collector.profiles.v1development.ProfilesService/Export";
+    let call = collector.client().post(format!("http://{}{profiles}", collector.grpc));
+    let unknown = call.header("content-type", "application/grpc").send().await.unwrap();
+    assert_eq!(unknown.headers()["grpc-status"], (Code::Unimplemented as i32).to_string().as_str());
 }
 on_both_stores!(grpc_refusals_have_the_right_code);
 

@@ -15,6 +15,7 @@ mod haystack;
 mod laminar;
 mod langwatch;
 mod laws;
+mod logs;
 mod litellm;
 mod openinference_frameworks;
 mod openlit;

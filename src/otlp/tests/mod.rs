@@ -3,6 +3,7 @@
 mod generate;
 mod hostile;
 mod json;
+mod logs;
 mod protobuf;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;

@@ -23,6 +23,7 @@ use crate::store::columns::{
     twin_columns,
 };
 use crate::store::queries;
+use crate::store::queries::delete_loose_logs;
 use crate::store::storable;
 use crate::store::tables::{
     AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
@@ -141,6 +142,8 @@ const DELETE_LOGS: &str = "DELETE FROM logs USING UNNEST($1::bigint[], $2::uuid[
 
 const DELETE_RUNS: &str =
     "DELETE FROM runs WHERE (project_id, run_id) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[]))";
+
+const DELETE_LOOSE_LOGS: &str = delete_loose_logs!("'00000000-0000-0000-0000-000000000000'");
 
 const OLD_STEPS: &str = concat!(
     "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
@@ -381,7 +384,7 @@ impl Tables for PgConnection {
     }
 
     async fn delete_loose_logs(&mut self, before: DateTime<Utc>, limit: i64) -> sqlx::Result<()> {
-        sqlx::query(queries::DELETE_LOOSE_LOGS).bind(LogRow::NO_RUN).bind(before).bind(limit).execute(self).await?;
+        sqlx::query(DELETE_LOOSE_LOGS).bind(before).bind(limit).execute(self).await?;
         Ok(())
     }
 

@@ -21,6 +21,7 @@ use crate::store::columns::{
     twin_columns,
 };
 use crate::store::queries;
+use crate::store::queries::delete_loose_logs;
 use crate::store::storable;
 use crate::store::tables::{
     AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
@@ -34,6 +35,7 @@ const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) 
 const INSERT_RUNS: &str = concat!("INSERT INTO runs (", run_columns!(), ") ");
 const INSERT_STEPS: &str = concat!("INSERT INTO steps (", step_columns!(), ", mapping) ");
 const INSERT_LOGS: &str = concat!("INSERT INTO logs (", log_columns!(), ") ");
+const DELETE_LOOSE_LOGS: &str = delete_loose_logs!("x'00000000000000000000000000000000'");
 const UPDATE_RUN: &str = concat!(" ON CONFLICT (project_id, run_id) DO UPDATE SET ", run_changes!());
 const UPDATE_STEP: &str = concat!(" ON CONFLICT (project_id, run_id, step_id, day) DO UPDATE SET ", step_changes!());
 
@@ -277,7 +279,7 @@ impl Tables for SqliteConnection {
     }
 
     async fn delete_loose_logs(&mut self, before: DateTime<Utc>, limit: i64) -> sqlx::Result<()> {
-        sqlx::query(queries::DELETE_LOOSE_LOGS).bind(LogRow::NO_RUN).bind(before).bind(limit).execute(self).await?;
+        sqlx::query(DELETE_LOOSE_LOGS).bind(before).bind(limit).execute(self).await?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ mod concurrency;
 mod copies;
 mod keys;
 mod life_cycle;
+mod logs;
 mod native;
 mod opening;
 mod order;
