@@ -26,7 +26,7 @@ const LIFE: LifeCycle = LifeCycle {
     orphan_idle: SECOND,
     idle_limit: SECOND,
     max_duration: Duration::from_secs(86_400),
-    unmatched_logs: SECOND * 3_600,
+    unmatched_logs: Duration::from_secs(3_600),
 };
 
 /// What the API shows of a fixture long after its last request, in the order in which the runs began: runs in the list

@@ -17,6 +17,7 @@ use vectoros::model::id::ProjectId;
 use vectoros::model::span::{Event, Link, Origin, Span, Status};
 use vectoros::model::value::AnyValue;
 use vectoros::otlp::SpanGroup;
+use vectoros::prices::Prices;
 use vectoros::store::{Store, StoreWriter, Tuning};
 use vectoros::view::Reader;
 
@@ -272,10 +273,11 @@ impl Trace {
             let spans: Vec<(usize, Span)> = sent.drain(..most).collect();
             let of_service = |service: usize| SpanGroup {
                 origin: origin(service),
-                spans: spans.iter().filter(|(of, _)| *of == service).map(|(_, span)| span.clone()).collect(),
+                items: spans.iter().filter(|(of, _)| *of == service).map(|(_, span)| span.clone()).collect(),
             };
-            let (steps, origins) = map_traces(project, (0..SERVICES).map(of_service).collect(), at(100));
-            requests.push(Batch { project, received_at: at(100), origins, steps, native: None });
+            let (steps, origins) =
+                map_traces(project, (0..SERVICES).map(of_service).collect(), at(100), &Prices::none());
+            requests.push(Batch { project, received_at: at(100), origins, steps, logs: vec![], native: None });
         }
         requests
     }
