@@ -123,7 +123,6 @@ prop_compose! {
             dropped_links_count: dropped.2,
             unknown_fields,
             repairs,
-            logs: Vec::new(),
         }
     }
 }
