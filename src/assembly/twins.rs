@@ -27,9 +27,6 @@ const STREAM_SLACK_NS: u64 = 50_000_000;
 /// The longest stream whose record is looked for.
 const STREAM_MAX_NS: u64 = 600_000_000_000;
 
-/// The name among [`Facts::more`] of the seconds that a streamed answer took which this step, itself an instant, records.
-const STREAM_SECONDS: &str = "stream_seconds";
-
 /// What tells whether two call steps are one call.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Call {
@@ -73,8 +70,7 @@ impl Call {
     /// `None` for a step that is no call.
     pub fn new(kind: &StepType, facts: &Facts, columns: Columns) -> Option<Call> {
         let window = window_of(columns.start_ns, columns.end_ns);
-        let seconds = facts.more.get(STREAM_SECONDS).and_then(serde_json::Value::as_f64);
-        let streamed = seconds.filter(|seconds| (0.0..1e9).contains(seconds)).map(|seconds| (seconds * 1e9) as u64);
+        let streamed = facts.stream_took_ms.filter(|ms| (0.0..1e12).contains(ms)).map(|ms| (ms * 1e6) as u64);
         kind.is_call().then(|| Call {
             response_id: response_id(kind, facts).map(str::to_owned),
             kind: kind.clone(),

@@ -33,11 +33,10 @@ const COUNTS: [(Count, u8, &str); 12] = [
 const REPORTED: [&str; 3] = ["gen_ai.cost.total_tokens", "ai.total_cost", "total_cost_usd"];
 
 /// A JSON object, and the field that holds the whole cost. Without it the parts add up, where they are all costs.
-const REPORTED_INSIDE: [(&str, &str, bool); 4] = [
+const REPORTED_INSIDE: [(&str, &str, bool); 3] = [
     ("langfuse.observation.cost_details", "total", true),
     ("mlflow.llm.cost", "total_cost", false),
     ("braintrust.metrics", "estimated_cost", false),
-    ("hidden_params", "response_cost", false),
 ];
 
 /// The cost of the input and that of the output.

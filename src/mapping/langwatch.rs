@@ -16,8 +16,8 @@ const TIMES: &str = "langwatch.timestamps";
 const RUN_METADATA_MAX: usize = 64;
 
 const TEXTS: [(Text, u8, &str); 8] = [
-    (Text::SessionId, identity::METADATA + 5, "langwatch.thread.id"),
-    (Text::SessionId, identity::METADATA + 6, "langwatch.thread_id"),
+    (Text::SessionId, identity::METADATA - 2, "langwatch.thread.id"),
+    (Text::SessionId, identity::METADATA - 1, "langwatch.thread_id"),
     (Text::SessionId, identity::METADATA + 7, "langwatch.session.id"),
     (Text::UserId, identity::METADATA + 5, "langwatch.user.id"),
     (Text::UserId, identity::METADATA + 6, "langwatch.user_id"),

@@ -11,7 +11,6 @@ use crate::model::value::AnyValue;
 const OPERATION: &str = "gen_ai.operation.name";
 const AGENT: &str = "gen_ai.agent.name";
 const SDK: &str = "telemetry.sdk.name";
-const FIRST_TOKEN_S: &str = "gen_ai.server.time_to_first_token";
 
 const COUNTS: [(Count, u8, &str); 4] = [
     (Count::Total, field::SECONDARY + 2, "gen_ai.client.token.usage"),
@@ -123,11 +122,6 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
     for (side, family, key) in CONTENTS {
         draft.offer_attribute(side, family, sent, key);
-    }
-    if let Some(AnyValue::Double(seconds)) = sent.get(FIRST_TOKEN_S)
-        && draft.streaming == Some(true)
-    {
-        draft.offer_time_to_first_token_ms(FIRST_TOKEN_S, Some(seconds * 1000.0));
     }
     for (key, name) in RUN_METADATA {
         if let Some(value) = sent.get(key).filter(|value| usable::is_usable(value)) {

@@ -218,7 +218,7 @@ async fn the_record_of_a_stream_shows_the_call_that_began_it(store: &dyn Store) 
     let (start_ns, end_ns) = (Some(ns(end)), Some(ns(end)));
     let mut record =
         Step { parent_id: None, input, output: Some("18 C".to_owned()), start_ns, end_ns, ..span(project, 9, 3) };
-    record.facts.more.insert("stream_seconds".to_owned(), 3.0.into());
+    record.facts.stream_took_ms = Some(3_000.0);
     write(store, &[batch(project, vec![unidentified(call), unidentified(record)])]).await;
     store.sweep(&LIFE, at(105), 10).await.unwrap();
     assert_eq!(duplicate_of(store, project, COPY).await, Some(9));
