@@ -32,11 +32,15 @@ const COUNTS: [(Count, u8, &str); 12] = [
 /// A number in USD. The first is a cost in spite of its name.
 const REPORTED: [&str; 3] = ["gen_ai.cost.total_tokens", "ai.total_cost", "total_cost_usd"];
 
+/// What LiteLLM hides from its callers; 0 stands there when it knows no price.
+const HIDDEN: &str = "hidden_params";
+
 /// A JSON object, and the field that holds the whole cost. Without it the parts add up, where they are all costs.
-const REPORTED_INSIDE: [(&str, &str, bool); 3] = [
+const REPORTED_INSIDE: [(&str, &str, bool); 4] = [
     ("langfuse.observation.cost_details", "total", true),
     ("mlflow.llm.cost", "total_cost", false),
     ("braintrust.metrics", "estimated_cost", false),
+    (HIDDEN, "response_cost", false),
 ];
 
 /// The cost of the input and that of the output.
@@ -93,6 +97,7 @@ pub(super) fn read<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) 
     for (key, whole, parts_add_up) in REPORTED_INSIDE {
         if draft.cost.is_none()
             && let Some(usd) = sent.get(key).and_then(|value| inside(value, whole, parts_add_up))
+            && (usd > 0.0 || key != HIDDEN)
         {
             draft.cost = Some((usd, key));
         }

@@ -6,7 +6,6 @@ use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, kind};
 use crate::mapping::usable;
 use crate::model::step::StepType;
-use crate::model::value::AnyValue;
 
 const OPERATION: &str = "gen_ai.operation.name";
 const AGENT: &str = "gen_ai.agent.name";

@@ -28,12 +28,12 @@ fn a_chat_that_asked_for_a_tool_stays_a_call() {
             ("gen_ai.environment", "prod"),
         ],
     );
-    sent.attributes.push(("gen_ai.server.time_to_first_token".into(), AnyValue::Double(0.5)));
+    sent.attributes.push(("gen_ai.server.time_to_first_token".into(), AnyValue::Double(0.05)));
     sent.attributes.sort_by(|a, b| a.0.cmp(&b.0));
     let step = map(sent.clone());
     assert_eq!((step.kind, step.name.as_str(), step.cost), (StepType::ModelCall, "chat gpt-4o-mini", None));
     assert_eq!((step.usage.total, step.usage.cache_read), (Some(138), Some(100)));
-    assert_eq!((step.facts.time_to_first_token_ms, step.facts.user_id.as_deref()), (Some(500.0), Some("ada")));
+    assert_eq!((step.facts.time_to_first_token_ms, step.facts.user_id.as_deref()), (Some(50.0), Some("ada")));
     assert_eq!(step.facts.run_metadata["environment"], json!("prod"));
     sent.attributes
         .iter_mut()
