@@ -62,11 +62,9 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
         choice.refine(StepType::ToolCall, "tool.arguments");
         return;
     }
-    if choice.is(&StepType::ModelCall) {
-        if embeds(sent) {
-            choice.refine(StepType::Embedding, "*.request.type");
-            return;
-        }
+    if choice.is(&StepType::ModelCall) && embeds(sent) {
+        choice.refine(StepType::Embedding, "*.request.type");
+        return;
     }
     if known <= kind::METHOD {
         return;
@@ -259,14 +257,16 @@ fn count(key: &str, value: &AnyValue, draft: &mut Draft<'_>, found: &mut Found<'
     }
 }
 
+fn is_cost(key: &str) -> bool {
+    Words::of(key).is_some_and(|words| words.place_in(&COSTS).is_some() && !words.has("per_"))
+}
+
 /// Numbers that are no tokens: what it cost, and how long the first token took.
 fn number(key: &str, value: &AnyValue, kind: &StepType, draft: &mut Draft<'_>) {
     let mut buffer = [0; 12];
     match last_word(key, &mut buffer) {
-        Some("cost" | "usd" | "total") if kind.is_call() && draft.cost.is_none() => {
-            if Words::of(key).is_some_and(|words| words.place_in(&COSTS).is_some() && !words.has("per_")) {
-                draft.offer_cost("*.cost", Some(value));
-            }
+        Some("cost" | "usd" | "total") if kind.is_call() && draft.cost.is_none() && is_cost(key) => {
+            draft.offer_cost("*.cost", Some(value));
         }
         Some("token" | "ms") if draft.time_to_first_token_ms.is_none() => {
             let Some(words) = Words::of(key) else { return };

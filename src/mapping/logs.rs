@@ -73,7 +73,7 @@ pub(super) fn join(
         let log = SpanLog { scope_name: producer.scope_name.clone(), record: log::from_text(&row.body) };
         records.push((log_events::place(&log.record, row.id), row, log));
     }
-    records.sort_by(|a, b| a.0.cmp(&b.0));
+    records.sort_by_key(|(place, ..)| *place);
     if steps.is_empty() && records.iter().any(|(_, _, log)| log.record.trace_id.is_none()) {
         let records = records.into_iter().map(|(_, row, log)| (row, log)).collect();
         return stand_alone(records, prices, origin_of);

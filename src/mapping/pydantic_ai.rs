@@ -157,5 +157,5 @@ fn outcome<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
             draft.offer_texts(sent, &[(Text::Failure, error_text::MESSAGE + 10, result)]);
         }
     }
-    draft.deferred |= sent.text(DEFERRAL).is_some_and(|kind| is_deferral(kind));
+    draft.deferred |= sent.text(DEFERRAL).is_some_and(is_deferral);
 }

@@ -117,8 +117,11 @@ fn says_something(draft: &Draft<'_>) -> bool {
     draft.content(Side::Output).is_some_and(|content| messages::is_answer(&content.text))
 }
 
+/// Whether a value says that its step failed.
+type Says = fn(&AnyValue) -> bool;
+
 /// What instrumentations write beside the status of the span, or in its place.
-const FAILURES: [(&str, fn(&AnyValue) -> bool); 9] = [
+const FAILURES: [(&str, Says); 9] = [
     ("gen_ai.tool.status", |value| is_word(value, &["error", "failed"])),
     ("tool.status", |value| is_word(value, &["error", "failed"])),
     ("gen_ai.task.status", |value| is_word(value, &["failure", "failed", "error"])),

@@ -100,11 +100,11 @@ fn cycle(sent: &Sent<'_>, draft: &mut Draft<'_>) {
     draft.offer_content(Side::Output, Family::OperationDetails, || {
         let mut lists = sent.events().iter().filter(|event| event.name == DETAILS);
         lists.next()?;
-        let results = lists.filter_map(|event| {
+        let mut results = lists.rev().filter_map(|event| {
             let text = usable::content_text(span::get(&event.attributes, "gen_ai.input.messages")?)?;
             text.contains("tool_call_response").then_some(text)
         });
-        Some(Content { source: "operation.details/tool_call_response*", text: results.last()?.into_owned().into() })
+        Some(Content { source: "operation.details/tool_call_response*", text: results.next()?.into_owned().into() })
     });
     draft.offer_content(Side::Output, Family::MessageEvents, || {
         let event = sent.events().iter().find(|event| event.name == "gen_ai.choice")?;

@@ -57,7 +57,8 @@ pub fn is_answer(stored: &str) -> bool {
     let holds = |key: &str| object.get(key).is_some_and(|value| !is_empty(value));
     let is_error = holds("error_code") || holds("error_message") || object.get("type") == Some(&Value::from("error"));
     let has_content = ["content", "text", "output", "message", "messages", "result"].into_iter().any(holds);
-    !object.values().all(is_empty) && !(is_error && !has_content)
+    let is_shell = object.values().all(is_empty);
+    !is_shell && (!is_error || has_content)
 }
 
 pub(super) fn input(stored: &str) -> Option<String> {

@@ -51,12 +51,12 @@ impl Contents {
     }
 }
 
-/// The row of a run of which nothing is stored yet. It was received first and last at `received`.
+/// The row of a run of which nothing is stored yet. It was received first and last at `received`; `days` are those of
+/// all that is stored with it.
 pub(super) fn first_row(
     key: RunKey,
-    (steps, logs): (Vec<Step>, Vec<LogRow>),
-    prices: &Prices,
-    origin_of: &dyn Fn(Uuid) -> Option<String>,
+    contents: Contents,
+    days: &[NaiveDate],
     declared: Option<Declared>,
     received: (DateTime<Utc>, DateTime<Utc>),
     life: &LifeCycle,
@@ -64,11 +64,8 @@ pub(super) fn first_row(
 ) -> sqlx::Result<Run> {
     let (created_at, received_at) = received;
     let receipt = Receipt { created_at, updated_at: now, received_at };
-    let days = steps.iter().map(|step| step.day).chain(logs.iter().map(|log| log.day));
-    let days: Vec<NaiveDate> = days.collect();
-    let contents = Contents::new(steps, logs, prices, origin_of);
     let mut run = storable::run(contents.assembled(key, declared, receipt, life, now).run)?;
-    days.into_iter().for_each(|day| include_day(&mut run, day));
+    days.iter().for_each(|day| include_day(&mut run, *day));
     Ok(run)
 }
 

@@ -11,11 +11,11 @@ use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::Duration;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::plan::{Arrivals, Logs, RunPlan, arrivals, loose_logs, settle};
-use super::rows::{bodies_of, contents_by_run, first_row, include_day, next_row};
+use super::rows::{Contents, bodies_of, contents_by_run, first_row, include_day, next_row};
 use super::storable;
 use super::tables::{RunDays, StepKey, Tables};
 use crate::assembly::{LifeCycle, weight};
@@ -119,10 +119,12 @@ async fn claim_runs<'a>(
     for (key, plan) in &plans {
         let Some(received) = plan.received else { continue };
         let steps = plan.steps.values().filter_map(|versions| settle(None, versions, &origins.merge(), |_, _| {}));
-        let steps = steps.map(Cow::into_owned).collect();
-        let logs = plan.logs.values().map(|(log, _)| (*log).clone()).collect();
+        let steps: Vec<Step> = steps.map(Cow::into_owned).collect();
+        let logs: Vec<LogRow> = plan.logs.values().map(|(log, _)| (*log).clone()).collect();
+        let days: Vec<NaiveDate> = steps.iter().map(|step| step.day).chain(logs.iter().map(|log| log.day)).collect();
         let declared = plan.declared.cloned();
-        fresh.push(first_row(*key, (steps, logs), origins.prices, &origins.lookup(), declared, received, life, now)?);
+        let contents = Contents::new(steps, logs, origins.prices, &origins.lookup());
+        fresh.push(first_row(*key, contents, &days, declared, received, life, now)?);
     }
     let created = tables.insert_runs(&fresh).await?;
     let others: Vec<RunKey> = plans.keys().filter(|key| !created.contains(key)).copied().collect();
@@ -285,7 +287,6 @@ impl<'a> Origins<'a> {
 mod tests {
     use super::*;
     use crate::model::step::{Source, Status, Usage};
-    use chrono::NaiveDate;
 
     fn run(step_count: i64, due_at: Option<DateTime<Utc>>) -> Run {
         let epoch = DateTime::UNIX_EPOCH;

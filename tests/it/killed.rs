@@ -155,7 +155,7 @@ async fn a_killed_agent_leaves_its_ended_steps_and_a_late_root_makes_it_whole(ur
         for is_announced in [false, true] {
             let late = number(moment, is_announced);
             let (children, root, announced) = spans_of(late, begin);
-            send(&collector, &[root.clone()]).await;
+            send(&collector, std::slice::from_ref(&root)).await;
             let after = detail(&collector, late).await;
             assert_eq!(after["run"]["status"], "success");
 

@@ -35,7 +35,8 @@ fn check(what: &str, step: &Step, want: Want) {
 fn model_calls() {
     let asked = r#"[{"role":"system","content":"Be brief."},{"role":"user","content":"Hi"}]"#;
     let answered = r#"[{"role":"assistant","content":"Hello"}]"#;
-    let cases: [(&str, &[(&str, &str)], &str, (i64, i64)); 12] = [
+    type Pairs = [(&'static str, &'static str)];
+    let cases: [(&str, &Pairs, &str, (i64, i64)); 12] = [
         (
             "judgment",
             &[

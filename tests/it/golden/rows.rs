@@ -67,7 +67,7 @@ fn flatten(nodes: &Value, into: &mut Vec<Value>) {
 fn step(step: &Value) -> Value {
     let word = |field: &str| step[field].as_str().unwrap_or("-");
     let mut row = picked(step, &STEP);
-    row.retain(|field, value| !value.is_null() && !(field == "status" && value == "success"));
+    row.retain(|field, value| !(value.is_null() || field == "status" && value == "success"));
     add_texts(&mut row, step);
     row.retain(|_, value| !value.is_null());
     row.insert("step".to_owned(), json!(format!("{} {} < {}", word("type"), word("name"), word("parent_id"))));

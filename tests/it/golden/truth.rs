@@ -324,7 +324,7 @@ fn ends(asking: &mut Asking<'_>, seen: &Seen<'_>) {
             Value::Null if is_late => run["metadata"]["timeout_reason"].clone(),
             error => error.clone(),
         };
-        let got: Value = seen.runs.iter().map(|run| text(run)).collect();
+        let got: Value = seen.runs.iter().map(text).collect();
         asking.ask("error text", "run.error", json!(wanted_text), got, |got, wanted| {
             !list(got).is_empty() && list(got).iter().all(|text| holds(text, wanted))
         });
