@@ -1,5 +1,5 @@
-//! The law of order: any permutation of the spans of a trace, any split into requests and any repetition give the same
-//! run, byte for byte as the API shows it.
+//! The law of order: any permutation of the spans and log records of a trace, any split into requests and any repetition
+//! give the same run, byte for byte as the API shows it.
 //!
 //! Some hundred shuffles are part of the suite. `VECTOROS_SHUFFLES=10000 tests/run --test it store::order` takes as many
 //! as it says on each store. A failure names its seed.
@@ -11,12 +11,13 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
-use vectoros::mapping::map_traces;
+use vectoros::mapping::{map_logs, map_traces};
 use vectoros::model::batch::Batch;
 use vectoros::model::id::ProjectId;
+use vectoros::model::log::LogRecord;
 use vectoros::model::span::{Event, Link, Origin, Span, Status};
 use vectoros::model::value::AnyValue;
-use vectoros::otlp::SpanGroup;
+use vectoros::otlp::{LogGroup, SpanGroup};
 use vectoros::prices::Prices;
 use vectoros::store::{Store, StoreWriter, Tuning};
 use vectoros::view::Reader;
@@ -39,7 +40,15 @@ struct Trace {
     rng: StdRng,
     id: [u8; 16],
     spans: Vec<(usize, Span)>,
+    logs: Vec<(usize, LogRecord)>,
     next_id: u64,
+}
+
+/// One item on its way, with its producer.
+#[derive(Clone)]
+enum Item {
+    Span(usize, Span),
+    Log(usize, LogRecord),
 }
 
 const SERVICES: usize = 3;
@@ -58,7 +67,7 @@ fn origin(service: usize) -> Origin {
 impl Trace {
     fn new(seed: u64) -> Trace {
         let mut rng = StdRng::seed_from_u64(seed);
-        let mut trace = Trace { id: rng.random(), rng, spans: Vec::new(), next_id: 1 };
+        let mut trace = Trace { id: rng.random(), rng, spans: Vec::new(), logs: Vec::new(), next_id: 1 };
         let frame = trace.maybe(0.3).then(|| trace.frame());
         for _ in 0..trace.rng.random_range(1..3) {
             trace.agent(frame, 0);
@@ -171,6 +180,9 @@ impl Trace {
             pairs.push(("gen_ai.output.messages", text(asked)));
         }
         let id = self.span(&format!("chat {model}"), Some(parent), &pairs);
+        if self.maybe(0.4) {
+            self.records(id);
+        }
         let (service, call) = self.spans.last().cloned().unwrap();
         if self.maybe(0.4) {
             // The same call as another instrumentation saw it: inside or beside.
@@ -184,6 +196,33 @@ impl Trace {
         }
         if self.maybe(0.3) {
             self.span("POST", Some(id), &[("http.request.method", text("POST")), ("url.full", text("https://api/v1"))]);
+        }
+    }
+
+    /// What the model was asked and what it answered, in log records of the call; one may name no span, or one that never
+    /// comes.
+    fn records(&mut self, span: u64) {
+        let start_ns = self.spans.last().map_or(0, |(_, span)| span.start_ns);
+        let said = [
+            ("gen_ai.user.message", r#"{"content":"Weather?"}"#),
+            ("gen_ai.choice", r#"{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"Sunny"}}"#),
+            ("app.debug", r#""a line of debugging""#),
+        ];
+        for (name, body) in said {
+            if self.maybe(0.2) {
+                continue;
+            }
+            let span = if self.maybe(0.9) { span } else { span + 1_000 };
+            let record = LogRecord {
+                time_ns: start_ns + self.rng.random_range(0..3),
+                event_name: name.to_owned(),
+                body: AnyValue::from_json(serde_json::from_str(body).unwrap()),
+                trace_id: Some(self.id),
+                span_id: if self.maybe(0.9) { Some(span.to_be_bytes()) } else { None },
+                ..LogRecord::default()
+            };
+            let service = self.rng.random_range(0..SERVICES);
+            self.logs.push((service, record));
         }
     }
 
@@ -255,29 +294,46 @@ impl Trace {
         span
     }
 
-    /// The requests of one order: every span at least once, some again.
+    /// The requests of one order: every item at least once, some again.
     fn requests(&self, project: ProjectId, order: u64) -> Vec<Batch> {
         let mut rng = StdRng::seed_from_u64(order);
-        let mut sent = self.spans.clone();
+        let spans = self.spans.iter().map(|(service, span)| Item::Span(*service, span.clone()));
+        let items: Vec<Item> =
+            spans.chain(self.logs.iter().map(|(service, record)| Item::Log(*service, record.clone()))).collect();
+        let mut sent = items.clone();
         if order > 0 {
-            for again in 0..self.spans.len() {
-                if rng.random_bool(0.2) {
-                    sent.push(self.spans[again].clone());
-                }
-            }
+            sent.extend(items.into_iter().filter(|_| rng.random_bool(0.2)));
             sent.shuffle(&mut rng);
         }
         let mut requests = Vec::new();
         while !sent.is_empty() {
             let most = if order == 0 { sent.len() } else { rng.random_range(1..=sent.len().min(12)) };
-            let spans: Vec<(usize, Span)> = sent.drain(..most).collect();
-            let of_service = |service: usize| SpanGroup {
+            let items: Vec<Item> = sent.drain(..most).collect();
+            let spans_of = |service: usize| SpanGroup {
                 origin: origin(service),
-                items: spans.iter().filter(|(of, _)| *of == service).map(|(_, span)| span.clone()).collect(),
+                items: items
+                    .iter()
+                    .filter_map(|item| match item {
+                        Item::Span(of, span) if *of == service => Some(span.clone()),
+                        _ => None,
+                    })
+                    .collect(),
             };
-            let (steps, origins) =
-                map_traces(project, (0..SERVICES).map(of_service).collect(), at(100), &Prices::none());
-            requests.push(Batch { project, received_at: at(100), origins, steps, logs: vec![], native: None });
+            let logs_of = |service: usize| LogGroup {
+                origin: origin(service),
+                items: items
+                    .iter()
+                    .filter_map(|item| match item {
+                        Item::Log(of, record) if *of == service => Some(record.clone()),
+                        _ => None,
+                    })
+                    .collect(),
+            };
+            let (steps, mut origins) =
+                map_traces(project, (0..SERVICES).map(spans_of).collect(), at(100), &Prices::none());
+            let (logs, of_logs) = map_logs(project, (0..SERVICES).map(logs_of).collect(), at(100));
+            origins.extend(of_logs);
+            requests.push(Batch { project, received_at: at(100), origins, steps, logs, native: None });
         }
         requests
     }
