@@ -20,18 +20,27 @@ pub(super) struct Sent<'a> {
     events: &'a [Event],
     pub origin: &'a Origin,
     /// A bit for each attribute's key: most of the keys that dialects ask for are absent, and told so by one look.
-    present: [u64; 4],
+    present: [u64; PLACES / 64],
+    /// A bit for each beginning of a key.
+    beginnings: u64,
 }
+
+/// Places among which the keys of a span are spread: so many that an absent key seldom meets a present one.
+const PLACES: usize = 1024;
+/// Bytes of a key that tell its family.
+const BEGINNING_BYTES: usize = 3;
 
 impl<'a> Sent<'a> {
     /// `events` are those of the span and of its log records.
     pub(super) fn new(span: &'a Span, events: &'a [Event], origin: &'a Origin) -> Sent<'a> {
-        let mut present = [0; 4];
+        let mut present = [0; PLACES / 64];
+        let mut beginnings = 0;
         for (key, _) in &span.attributes {
             let (word, bit) = place_of(key);
             present[word] |= bit;
+            beginnings |= beginning_of(key);
         }
-        Sent { span, events, origin, present }
+        Sent { span, events, origin, present, beginnings }
     }
 
     pub(super) fn get(&self, key: &str) -> Option<&'a AnyValue> {
@@ -81,19 +90,29 @@ impl<'a> Sent<'a> {
 
     /// Whether any attribute's key starts with `prefix`.
     pub(super) fn has_under(&self, prefix: &str) -> bool {
+        if prefix.len() >= BEGINNING_BYTES && self.beginnings & beginning_of(prefix) == 0 {
+            return false;
+        }
         let attributes = &self.span.attributes;
         let first = attributes.partition_point(|(key, _)| key.as_str() < prefix);
         attributes.get(first).is_some_and(|(key, _)| key.starts_with(prefix))
     }
 }
 
-/// Of 256 places; keys of one family share their beginning, so that length, middle and end tell them apart.
+/// Keys of one family share their beginning, so that length, middle and end tell them apart.
 fn place_of(key: &str) -> (usize, u64) {
     let bytes = key.as_bytes();
-    let (middle, last) = (bytes.get(bytes.len() / 2), bytes.last());
+    let (middle, late, last) = (bytes.get(bytes.len() / 2), bytes.get(bytes.len() * 3 / 4), bytes.last());
     let byte = |byte: Option<&u8>| usize::from(byte.copied().unwrap_or_default());
-    let place = (bytes.len() * 31 + byte(middle) * 7 + byte(last) * 13) % 256;
+    let place = (bytes.len() * 31 + byte(middle) * 7 + byte(late) * 67 + byte(last) * 13) % PLACES;
     (place / 64, 1 << (place % 64))
+}
+
+/// A shorter key begins with nothing that is asked for by so many bytes.
+fn beginning_of(key: &str) -> u64 {
+    let bytes = key.as_bytes();
+    let sum = bytes.iter().take(BEGINNING_BYTES).fold(0_usize, |sum, byte| sum * 5 + usize::from(*byte));
+    1 << (sum % 64)
 }
 
 /// The type of a step, chosen among the offers of all dialects.

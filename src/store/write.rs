@@ -9,7 +9,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
@@ -31,16 +31,16 @@ use crate::prices::Prices;
 const QUIET: Duration = Duration::from_millis(200);
 /// In a burst that does not end it waits this long for each of its steps since it was assembled last: the time spent on
 /// a trace that keeps growing stays a fixed share, whatever its length.
-const DEFER_PER_STEP: Duration = Duration::from_micros(100);
+const DEFER_PER_STEP: Duration = Duration::from_micros(300);
 const DEFER_MAX: Duration = Duration::from_secs(60);
 
-/// Writes all batches; one [`Written`] for each. `inline_steps_max`: a run with more stored steps than this is not
-/// assembled here but becomes due for the sweeper.
+/// Writes all batches; one [`Written`] for each. `asked` was at `now`, before anything was waited for.
+/// `inline_steps_max`: a run with more stored steps than this is not assembled here but becomes due for the sweeper.
 pub(super) async fn write(
     tables: &mut impl Tables,
     batches: &[&Batch],
     life: &LifeCycle,
-    now: DateTime<Utc>,
+    (now, asked): (DateTime<Utc>, Instant),
     inline_steps_max: u32,
     prices: &Prices,
 ) -> sqlx::Result<Vec<Written>> {
@@ -79,7 +79,8 @@ pub(super) async fn write(
         let Some(old) = stored.get(key).or_else(|| fresh.get(key)) else { continue };
         let next = grow(old, &plans[key]);
         if weight(old) > i64::from(inline_steps_max) && plans[key].declared.is_none() {
-            deferred.push(defer(next, now));
+            // Writers wait for the sweeper where it holds a run: their own waiting is no silence of the sender.
+            deferred.push(defer(next, storable::time(now + asked.elapsed())));
         } else {
             grown.push((old, next));
         }
@@ -333,12 +334,12 @@ mod tests {
     fn a_run_waits_in_proportion_to_its_length_and_never_loses_its_turn() {
         let at = |ms: i64| DateTime::UNIX_EPOCH + chrono::TimeDelta::milliseconds(ms);
         let due = |steps, due_ms: Option<i64>, now_ms| defer(run(steps, due_ms.map(at)), at(now_ms)).due_at.unwrap();
-        assert_eq!(due(300, None, 0), at(30));
-        assert_eq!(due(300, Some(900_000), 0), at(30), "earlier than its idle limit");
+        assert_eq!(due(300, None, 0), at(90));
+        assert_eq!(due(300, Some(900_000), 0), at(90), "earlier than its idle limit");
         assert_eq!(due(300, Some(-5), 0), at(-5), "keeps its turn");
         assert_eq!(due(100_000, None, 0), at(200), "when the burst ends");
         assert_eq!(due(100_000, Some(200), 150), at(350), "it has not ended");
-        assert_eq!(due(100_000, Some(10_050), 9_900), at(10_000), "in the middle of a long one");
+        assert_eq!(due(100_000, Some(30_050), 29_900), at(30_000), "in the middle of a long one");
         assert_eq!(due(i64::MAX, Some(60_050), 59_900), at(60_000), "bounded");
         assert_eq!(due(300, Some(9_050), 9_000), at(9_000), "quiet for long before");
     }

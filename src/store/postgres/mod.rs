@@ -8,7 +8,7 @@ mod partitions;
 mod tables;
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use async_trait::async_trait;
@@ -240,8 +240,10 @@ impl StoreWriter for PostgresWriter {
         life: &LifeCycle,
         now: DateTime<Utc>,
     ) -> Result<Vec<Written>, StoreError> {
+        let asked = Instant::now();
         let mut connection = self.connection.begin().await?;
-        let statements = write::write(&mut connection, batches, life, now, self.tuning.inline_steps_max, &self.prices);
+        let inline_steps_max = self.tuning.inline_steps_max;
+        let statements = write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices);
         let written = within(TRANSACTION_MAX, statements).await?;
         self.connection.commit(connection).await?;
         Ok(written)

@@ -5,7 +5,7 @@ mod tables;
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
 use async_trait::async_trait;
@@ -223,10 +223,12 @@ impl StoreWriter for SqliteWriter {
         life: &LifeCycle,
         now: DateTime<Utc>,
     ) -> Result<Vec<Written>, StoreError> {
+        let asked = Instant::now();
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
+        let inline_steps_max = self.tuning.inline_steps_max;
         let written =
-            write::write(&mut connection, batches, life, now, self.tuning.inline_steps_max, &self.prices).await?;
+            write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices).await?;
         lent.commit(connection).await?;
         Ok(written)
     }
