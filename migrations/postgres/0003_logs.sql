@@ -7,6 +7,7 @@ CREATE TABLE logs (
     span_id text NOT NULL,
     log_id uuid NOT NULL,
     time_ns bigint NOT NULL,
+    position integer NOT NULL,
     origin_id uuid NOT NULL,
     body jsonb NOT NULL,
     received_at timestamptz NOT NULL,

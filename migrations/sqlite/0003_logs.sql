@@ -7,6 +7,7 @@ CREATE TABLE logs (
     span_id TEXT NOT NULL,
     log_id BLOB NOT NULL,
     time_ns INTEGER NOT NULL,
+    position INTEGER NOT NULL,
     origin_id BLOB NOT NULL,
     body TEXT NOT NULL,
     received_at TEXT NOT NULL,

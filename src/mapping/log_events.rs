@@ -6,11 +6,12 @@
 
 use std::borrow::Cow;
 
+use chrono::{DateTime, Utc};
 use serde_json::Value;
 use uuid::Uuid;
 
 use crate::mapping::usable;
-use crate::model::log::{LogRecord, SpanLog};
+use crate::model::log::{LogRecord, LogRow, SpanLog};
 use crate::model::span::{self, Attributes, Event, Span};
 use crate::model::value::AnyValue;
 
@@ -53,16 +54,19 @@ pub(super) fn is_genai(log: &SpanLog) -> bool {
     name(log).is_some()
 }
 
-/// What orders the records of a span: their times, then the number that some senders give to messages of one moment.
-pub(super) fn place(record: &LogRecord, id: Uuid) -> (u64, u64, i64, Uuid) {
+/// What orders the records of a span: their times, then the number that some senders give to messages of one moment, then
+/// the order in which they came.
+pub(super) fn place(record: &LogRecord, row: &LogRow) -> Place {
     let index = ["chat_message_index", "CHAT_MESSAGE_INDEX"].into_iter().find_map(|key| {
         match span::get(&record.attributes, key)? {
             AnyValue::Int(index) => Some(*index),
             _ => None,
         }
     });
-    (record.moment_ns(), record.observed_ns, index.unwrap_or(0), id)
+    (record.moment_ns(), record.observed_ns, index.unwrap_or(0), row.received_at, row.position, row.id)
 }
+
+pub(super) type Place = (u64, u64, i64, DateTime<Utc>, i32, Uuid);
 
 /// The name of a record that is about GenAI: its own field, the attribute that stood for it before there was one, or
 /// its body.

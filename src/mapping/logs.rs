@@ -38,7 +38,7 @@ pub(super) fn rows(
     let mut hasher = SpanHasher::default();
     for group in groups {
         let producer = origin::row(&group.origin);
-        for record in group.items {
+        for (position, record) in group.items.into_iter().enumerate() {
             let log = SpanLog { scope_name: group.origin.scope_name.clone(), record };
             let of_trace = log.record.trace_id.map(run_id_of_trace);
             let run_id = of_trace.or_else(|| log_runs::run_id(&log, &group.origin)).unwrap_or(LogRow::NO_RUN);
@@ -49,6 +49,7 @@ pub(super) fn rows(
                 day: day_of(record.moment_ns()).unwrap_or_else(|| received_at.date_naive()),
                 id: hasher.hash_log(record, producer.id),
                 time_ns: record.moment_ns(),
+                position: i32::try_from(position).unwrap_or(i32::MAX),
                 origin: producer.id,
                 body: log::to_text(record),
                 received_at,
@@ -71,7 +72,7 @@ pub(super) fn join(
     for row in logs {
         let producer = opened.entry(row.origin).or_insert_with(|| opened_origin(row.origin, origin_of));
         let log = SpanLog { scope_name: producer.scope_name.clone(), record: log::from_text(&row.body) };
-        records.push((log_events::place(&log.record, row.id), row, log));
+        records.push((log_events::place(&log.record, &row), row, log));
     }
     records.sort_by_key(|(place, ..)| *place);
     if steps.is_empty() && records.iter().any(|(_, _, log)| log.record.trace_id.is_none()) {

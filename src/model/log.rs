@@ -58,6 +58,8 @@ pub struct LogRow {
     /// Hash of all that was sent, its producer included: two copies of one record are equal exactly when these are.
     pub id: Uuid,
     pub time_ns: u64,
+    /// Place among the records of its request and scope: some senders give one time to all messages of a call.
+    pub position: i32,
     /// Key of the [`crate::model::batch::OriginRow`] that tells resource and scope.
     pub origin: Uuid,
     /// The record as a JSON object, as text (`mapping::detail` writes and reads it).

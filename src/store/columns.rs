@@ -79,7 +79,7 @@ macro_rules! step_changes {
 /// In the order in which values are bound.
 macro_rules! log_columns {
     () => {
-        "project_id, run_id, day, span_id, log_id, time_ns, origin_id, body, received_at"
+        "project_id, run_id, day, span_id, log_id, time_ns, position, origin_id, body, received_at"
     };
 }
 
@@ -263,6 +263,7 @@ pub(super) struct LogColumns {
     span_id: String,
     log_id: Uuid,
     time_ns: i64,
+    position: i32,
     origin_id: Uuid,
     body: Json<Box<RawValue>>,
     received_at: DateTime<Utc>,
@@ -278,6 +279,7 @@ impl TryFrom<LogColumns> for LogRow {
             day: row.day,
             id: row.log_id,
             time_ns: row.time_ns.cast_unsigned(),
+            position: row.position,
             origin: row.origin_id,
             body: row.body.0.get().to_owned(),
             received_at: row.received_at,

@@ -119,9 +119,9 @@ const STEPS_OF_RUNS: &str = concat!(
 const INSERT_LOGS: &str = concat!(
     "INSERT INTO logs (",
     log_columns!(),
-    ") SELECT project_id, run_id, day, span_id, log_id, time_ns, origin_id, body::jsonb, received_at \
-     FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::text[], $5::uuid[], $6::bigint[], $7::uuid[], $8::text[], \
-     $9::timestamptz[]) AS row (",
+    ") SELECT project_id, run_id, day, span_id, log_id, time_ns, position, origin_id, body::jsonb, received_at \
+     FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::text[], $5::uuid[], $6::bigint[], $7::integer[], $8::uuid[], \
+     $9::text[], $10::timestamptz[]) AS row (",
     log_columns!(),
     ") ON CONFLICT DO NOTHING RETURNING project_id, run_id, day, span_id, log_id"
 );
@@ -333,6 +333,7 @@ impl Tables for PgConnection {
             .bind(column(logs, |log| log.span_id.as_str()))
             .bind(column(logs, |log| log.id))
             .bind(column(logs, |log| log.time_ns.cast_signed()))
+            .bind(column(logs, |log| log.position))
             .bind(column(logs, |log| log.origin))
             .bind(column(logs, |log| storable::json(&log.body)))
             .bind(column(logs, |log| log.received_at))

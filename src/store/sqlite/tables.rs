@@ -237,6 +237,7 @@ impl Tables for SqliteConnection {
                     .push_bind(&*log.span_id)
                     .push_bind(log.id)
                     .push_bind(log.time_ns.cast_signed())
+                    .push_bind(log.position)
                     .push_bind(log.origin)
                     .push_bind(storable::json(&log.body).into_owned())
                     .push_bind(storable::time(log.received_at));

@@ -208,13 +208,14 @@ impl Trace {
             ("gen_ai.choice", r#"{"index":0,"finish_reason":"stop","message":{"role":"assistant","content":"Sunny"}}"#),
             ("app.debug", r#""a line of debugging""#),
         ];
-        for (name, body) in said {
+        // Records of one instant stand in the order in which they came; these come in any.
+        for ((name, body), nanosecond) in said.into_iter().zip(0..) {
             if self.maybe(0.2) {
                 continue;
             }
             let span = if self.maybe(0.9) { span } else { span + 1_000 };
             let record = LogRecord {
-                time_ns: start_ns + self.rng.random_range(0..3),
+                time_ns: start_ns + nanosecond,
                 event_name: name.to_owned(),
                 body: AnyValue::from_json(serde_json::from_str(body).unwrap()),
                 trace_id: Some(self.id),
