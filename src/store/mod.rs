@@ -3,6 +3,7 @@
 
 mod columns;
 mod error;
+mod parts;
 mod plan;
 mod postgres;
 mod queries;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::parts::stored_parts;
 use super::plan::{Arrivals, Logs, RunPlan, arrivals, loose_logs, settle};
 use super::rows::{bodies_of, contents_by_run, first_row, include_day, next_row};
 use super::storable;
@@ -87,9 +88,13 @@ pub(super) async fn write(
     tables.update_runs(&deferred).await?;
     let days: Vec<RunDays> = grown.iter().map(|(_, next)| RunDays::of(next)).collect();
     let mut contents = contents_by_run(tables, &days, prices).await?;
+    let mut parts = stored_parts(tables, grown.iter().map(|(old, _)| *old), life).await?;
     let mut updated = Vec::new();
     for (old, next) in grown {
-        updated.extend(next_row(old, next, contents.remove(&old.key).unwrap_or_default(), life, now)?);
+        let contents = contents.remove(&old.key).unwrap_or_default();
+        let (row, parts) = next_row(old, next, contents, parts.remove(&old.key).unwrap_or_default(), life, now)?;
+        updated.extend(row);
+        updated.extend(parts);
     }
     tables.update_runs(&updated).await?;
     Ok(written)
@@ -116,15 +121,21 @@ async fn claim_runs<'a>(
     let plans: BTreeMap<RunKey, RunPlan> =
         arrivals.iter().map(|(key, arrivals)| (*key, RunPlan::new(arrivals, None))).collect();
     let mut fresh = Vec::new();
+    let mut fresh_parts = Vec::new();
     for (key, plan) in &plans {
         let Some(received) = plan.received else { continue };
         let steps = plan.steps.values().filter_map(|versions| settle(None, versions, &origins.merge(), |_, _| {}));
         let steps = steps.map(Cow::into_owned).collect();
         let logs = plan.logs.values().map(|(log, _)| (*log).clone()).collect();
         let declared = plan.declared.cloned();
-        fresh.push(first_row(*key, (steps, logs), origins.prices, &origins.lookup(), declared, received, life, now)?);
+        let (row, parts) =
+            first_row(*key, (steps, logs), origins.prices, &origins.lookup(), declared, received, life, now)?;
+        fresh.push(row);
+        fresh_parts.extend(parts.into_iter().map(|part| (*key, part)));
     }
     let created = tables.insert_runs(&fresh).await?;
+    let is_created = |(key, part): (RunKey, Run)| created.contains(&key).then_some(part);
+    tables.update_runs(&fresh_parts.into_iter().filter_map(is_created).collect::<Vec<_>>()).await?;
     let others: Vec<RunKey> = plans.keys().filter(|key| !created.contains(key)).copied().collect();
     let stored = tables.lock_runs(&others).await?.into_iter().map(|run| (run.key, run)).collect();
     let fresh = fresh.into_iter().filter(|run| created.contains(&run.key)).map(|run| (run.key, run)).collect();
@@ -320,6 +331,7 @@ mod tests {
             first_day: day,
             last_day: day,
             due_at,
+            kinship: Default::default(),
             revision: 0,
             created_at: epoch,
             updated_at: epoch,
