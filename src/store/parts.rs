@@ -44,6 +44,7 @@ pub(super) fn part_rows(
             let old = stored.remove(&part.key);
             let mut next = part_row(trace, part, old.as_ref(), life, now);
             if !next.worthy {
+                rows.extend(old.and_then(|old| merged_row(old, trace.key.run_id, now)));
                 continue;
             }
             trace.due_at = [trace.due_at, next.due_at.take()].into_iter().flatten().min();
