@@ -76,7 +76,8 @@ fn part_row(trace: &Run, part: Part, old: Option<&Run>, life: &LifeCycle, now: D
 }
 
 fn changed_row(old: &Run, next: Run, now: DateTime<Utc>) -> sqlx::Result<Option<Run>> {
-    let was_final = old.is_final(now);
+    // At the news: the sweeper may come to it later, and time alone changes no final run.
+    let was_final = old.is_final(next.received_at);
     let mut next = replacing(old, next, now)?;
     if let Some(next) = next.as_mut().filter(|next| was_final && !storable::same_run(old, next)) {
         next.set_revision(old.revision + 1);
