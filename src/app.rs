@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::api::{self, Api};
-use crate::assembly::LifeCycle;
+use crate::assembly::{LifeCycle, Scopes};
 use crate::auth::Authenticator;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, RunScope};
 use crate::otlp::DecodeLimits;
 use crate::pipeline::Pipeline;
 use crate::prices::Prices;
@@ -145,6 +145,10 @@ pub fn life_cycle(config: &Config) -> LifeCycle {
         idle_limit: runs.idle_limit,
         max_duration: runs.max_duration,
         unmatched_logs: config.logs.unmatched_retention,
+        scopes: Scopes {
+            genai_root: runs.scope == RunScope::GenaiRoot,
+            genai_root_services: runs.genai_root_services.clone(),
+        },
     }
 }
 

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
-use vectoros::assembly::{LifeCycle, Receipt, assemble};
+use vectoros::assembly::{LifeCycle, Receipt, Scopes, assemble};
 use vectoros::mapping::map_traces;
 use vectoros::model::id::{ProjectId, RunKey};
 use vectoros::model::step::Step;
@@ -110,8 +110,14 @@ fn seconds_a_span(payloads: &Payloads, enough: Duration, work: impl Fn(Vec<SpanG
 }
 
 fn runs_of(steps: Vec<Step>) -> usize {
-    let life =
-        LifeCycle { settle: HOUR, orphan_idle: HOUR, idle_limit: HOUR, max_duration: HOUR, unmatched_logs: HOUR };
+    let life = LifeCycle {
+        settle: HOUR,
+        orphan_idle: HOUR,
+        idle_limit: HOUR,
+        max_duration: HOUR,
+        unmatched_logs: HOUR,
+        scopes: Scopes::default(),
+    };
     let mut runs: BTreeMap<Uuid, Vec<Step>> = BTreeMap::new();
     for step in steps {
         runs.entry(step.run.run_id).or_default().push(step);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::extract::{Path, RawQuery, State};
-use axum::response::{IntoResponse, Response};
+use axum::response::{IntoResponse, Redirect, Response};
 use chrono::Utc;
 use http::{HeaderMap, StatusCode};
 use serde_json::json;
@@ -32,7 +32,7 @@ pub async fn list(State(api): State<Arc<Api>>, headers: HeaderMap, RawQuery(quer
     }
 }
 
-/// A run of another project answers exactly as one that does not exist.
+/// A run that another took in answers with the address of that one. A run of another project answers exactly as one that does not exist.
 pub async fn show(State(api): State<Arc<Api>>, headers: HeaderMap, Path(run_id): Path<String>) -> Response {
     let key = match api.pipeline.authenticate(key_in(&headers).as_deref(), Scope::Read).await {
         Ok(key) => key,
@@ -40,6 +40,7 @@ pub async fn show(State(api): State<Arc<Api>>, headers: HeaderMap, Path(run_id):
     };
     let Ok(run_id) = Uuid::parse_str(&run_id) else { return not_found() };
     match api.reader.run(key.project, run_id, Utc::now()).await {
+        Ok(Some(run)) if let Some(holder) = run.moved_to() => moved(holder),
         Ok(Some(run)) => match run.detail_json() {
             Ok(detail) => axum::Json(detail).into_response(),
             Err(error) => {
@@ -51,6 +52,10 @@ pub async fn show(State(api): State<Arc<Api>>, headers: HeaderMap, Path(run_id):
         Ok(None) => not_found(),
         Err(error) => store_failed(&error),
     }
+}
+
+fn moved(holder: Uuid) -> Response {
+    Redirect::temporary(&format!("/runs/{holder}")).into_response()
 }
 
 fn not_found() -> Response {

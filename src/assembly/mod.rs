@@ -10,6 +10,7 @@ mod identity;
 mod logs;
 mod native;
 mod otlp;
+mod parts;
 mod requests;
 mod roles;
 mod status;
@@ -30,11 +31,12 @@ use crate::model::run::{Assembled, Declared};
 use crate::model::step::Step;
 
 pub use logs::{RunLogs, weight};
+pub use parts::{Part, Parts, Scopes, parts};
 pub use tree::{Node, tree};
 pub use twins::{Call, Columns, Moment, Said, Twin, asked_calls, original_of};
 
-/// When silence becomes an answer; `runs.*` of the configuration.
-#[derive(Clone, Copy, Debug)]
+/// What one run is, and when silence becomes an answer; `runs.*` of the configuration.
+#[derive(Clone, Debug)]
 pub struct LifeCycle {
     /// After the end of a run, how long late steps are waited for before it is final.
     pub settle: Duration,
@@ -46,6 +48,8 @@ pub struct LifeCycle {
     pub max_duration: Duration,
     /// How long log records wait for a span of their trace before they are dropped.
     pub unmatched_logs: Duration,
+    /// Which traces are more than one run.
+    pub scopes: Scopes,
 }
 
 /// What only the store knows of a run: nothing in it depends on the order in which steps came, but the times themselves.

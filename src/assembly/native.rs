@@ -6,7 +6,7 @@ use serde_json::Value;
 use crate::assembly::status::{given_up, gives_up_at};
 use crate::assembly::{LifeCycle, Receipt, tree};
 use crate::model::id::RunKey;
-use crate::model::run::{Assembled, Declared, Run, ShownStep};
+use crate::model::run::{Assembled, Declared, Kinship, Run, ShownStep};
 use crate::model::step::{Source, Status, Step, Usage};
 
 pub(super) fn assemble(
@@ -66,6 +66,7 @@ pub(super) fn assemble(
         first_day,
         last_day,
         due_at: (status == Status::Running).then(|| gives_up_at(started_at, &receipt, life)),
+        kinship: Kinship::default(),
         revision: 0,
         created_at: receipt.created_at,
         updated_at: receipt.updated_at,

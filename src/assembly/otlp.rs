@@ -12,7 +12,7 @@ use crate::assembly::texts::Texts;
 use crate::assembly::usage::{self, Totals};
 use crate::assembly::{LifeCycle, Receipt, graphs, native, streams, tools, tree, twins, wrappers};
 use crate::model::id::{RunKey, trace_id_of_run};
-use crate::model::run::{Assembled, Run, ShownStep};
+use crate::model::run::{Assembled, Kinship, Run, ShownStep};
 use crate::model::step::{Source, Status, Step};
 
 pub(super) fn assemble(
@@ -104,6 +104,7 @@ pub(super) fn assemble(
         first_day,
         last_day,
         due_at: life.due_at.or(look_at),
+        kinship: Kinship::default(),
         revision: 0,
         created_at: receipt.created_at,
         updated_at: receipt.updated_at,
@@ -117,7 +118,7 @@ pub(super) fn assemble(
 }
 
 /// By start, then id. Steps that know no start stand where they ended, or last.
-fn sort(steps: &mut [Step]) {
+pub(super) fn sort(steps: &mut [Step]) {
     steps.sort_by(|a, b| {
         let key = |step: &Step| (step.start_ns.or(step.end_ns).unwrap_or(u64::MAX), step.end_ns, step.content_hash);
         let (a_key, b_key) = (key(a), key(b));

@@ -14,6 +14,7 @@ mod example_3;
 mod graphs;
 mod laws;
 mod life;
+mod parts;
 mod spans;
 mod streams;
 mod tools;

@@ -108,8 +108,19 @@ pub struct Runs {
     pub idle_limit: Duration,
     #[serde(with = "humantime_serde")]
     pub max_duration: Duration,
+    pub scope: RunScope,
+    pub genai_root_services: Vec<String>,
     pub inline_steps: u32,
     pub max_steps_shown: u32,
+}
+
+/// What one run is: a whole trace, or each of its outermost GenAI steps.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunScope {
+    #[default]
+    Trace,
+    GenaiRoot,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -222,6 +233,10 @@ impl Config {
         if !(1..=1000).contains(&self.database.read_connections) {
             return wrong("database.read_connections", "expected 1 to 1000");
         }
+        let is_pattern = |name: &String| !name.is_empty() && !name.strip_suffix('*').unwrap_or(name).contains('*');
+        if !self.runs.genai_root_services.iter().all(is_pattern) {
+            return wrong("runs.genai_root_services", "expected names of services, a * only at the end");
+        }
         if self.runs.max_steps_shown == 0 {
             return wrong("runs.max_steps_shown", "expected at least 1");
         }
@@ -327,6 +342,8 @@ mod tests {
             ("VECTOROS_INGEST__QUEUE_BYTES", "1MiB", "ingest.queue_bytes"),
             ("VECTOROS_LIMITS__VALUE_DEPTH", "65", "limits.value_depth"),
             ("VECTOROS_LOG__LEVEL", "vectoros=lout", "log.level"),
+            ("VECTOROS_RUNS__SCOPE", "session", "runs.scope"),
+            ("VECTOROS_RUNS__GENAI_ROOT_SERVICES", "[\"a*b\"]", "runs.genai_root_services"),
             ("VECTOROS_PRICES__PREFER", "cheapest", "prices.prefer"),
             ("VECTOROS_DATABASE__WRITE_CONNECTIONS", "0", "database.write_connections"),
             ("DATABASE_URL", "mysql://x", "database.url"),

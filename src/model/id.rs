@@ -20,6 +20,23 @@ pub fn run_id_of_trace(trace_id: [u8; 16]) -> Uuid {
     Uuid::from_bytes(trace_id)
 }
 
+/// The namespace of the runs that are parts of traces.
+const ROOTS: Uuid = Uuid::from_u128(0x5f0c_2b64_9d0b_5c53_9c53_6d6f_7a1c_2e01);
+
+/// The run of one root step of a trace: UUIDv5 of the 16 bytes of the trace id and the 8 of the span id. What an id has
+/// behind its 16 digits, to tell two spans of one id apart, follows as it is.
+pub fn run_id_of_root(run_of_trace: Uuid, step_id: &str) -> Uuid {
+    let mut name = run_of_trace.as_bytes().to_vec();
+    match step_id.split_at_checked(16).map(|(digits, rest)| (u64::from_str_radix(digits, 16), rest)) {
+        Some((Ok(span_id), rest)) => {
+            name.extend_from_slice(&span_id.to_be_bytes());
+            name.extend_from_slice(rest.as_bytes());
+        }
+        _ => name.extend_from_slice(step_id.as_bytes()),
+    }
+    Uuid::new_v5(&ROOTS, &name)
+}
+
 /// The trace id of a run that came by OTLP: 32 lower-case hexadecimal digits.
 pub fn trace_id_of_run(run_id: Uuid) -> String {
     run_id.simple().to_string()

@@ -53,6 +53,7 @@ pub struct Run {
     /// When the sweeper must look again although nothing arrives: at the end of an unfinished run, and for the original
     /// of a bare one. `None` once all is settled.
     pub due_at: Option<DateTime<Utc>>,
+    pub kinship: Kinship,
     /// How often it changed after it had counted as final; set by [`Run::set_revision`].
     pub revision: i64,
     pub created_at: DateTime<Utc>,
@@ -85,6 +86,19 @@ impl Run {
             self.metadata.insert("revision".to_owned(), Value::from(revision));
         }
     }
+}
+
+/// How a run belongs to others where a trace is not one run but one for each of its outermost GenAI steps.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Kinship {
+    /// The run of a trace that was taken apart.
+    pub split: bool,
+    /// Of a part: the run of its trace, under which its steps are stored.
+    pub part_of: Option<Uuid>,
+    /// Of an earlier part: the run that holds its steps now. It is in no list.
+    pub merged_into: Option<Uuid>,
+    /// Of a part: tells one content from another.
+    pub contents: Option<Uuid>,
 }
 
 /// A run after assembly: its row, and its steps as they are shown.

@@ -11,13 +11,13 @@ use crate::assembly::{Call, Columns, Said, Twin};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Scopes};
 use crate::model::log::LogRow;
-use crate::model::run::{Declared, Run};
+use crate::model::run::{Declared, Kinship, Run};
 use crate::model::step::{Facts, Source, Status, Step, StepType, Usage};
 
 /// In the order in which values are bound.
 macro_rules! run_columns {
     () => {
-        "project_id, run_id, source, worthy, bare, duplicate_of, name, model, agent, service, status, \
+        "project_id, run_id, source, worthy, bare, duplicate_of, split, part_of, merged_into, contents, name, model, agent, service, status, \
          input, output, error, tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
          reasoning_tokens, cost, latency_s, session_id, user_id, tags, step_count, error_count, trace_id, started_at, \
          ended_at, final_at, metadata, first_day, last_day, due_at, revision, created_at, updated_at, received_at, \
@@ -29,7 +29,8 @@ macro_rules! run_columns {
 macro_rules! run_changes {
     () => {
         "source = excluded.source, worthy = excluded.worthy, bare = excluded.bare, \
-         duplicate_of = excluded.duplicate_of, name = excluded.name, model = excluded.model, \
+         duplicate_of = excluded.duplicate_of, split = excluded.split, part_of = excluded.part_of, \
+         merged_into = excluded.merged_into, contents = excluded.contents, name = excluded.name, model = excluded.model, \
          agent = excluded.agent, service = excluded.service, status = excluded.status, input = excluded.input, \
          output = excluded.output, error = excluded.error, tokens = excluded.tokens, \
          input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens, \
@@ -109,6 +110,20 @@ impl From<UsageRow> for Usage {
 }
 
 #[derive(FromRow)]
+struct KinshipRow {
+    split: bool,
+    part_of: Option<Uuid>,
+    merged_into: Option<Uuid>,
+    contents: Option<Uuid>,
+}
+
+impl From<KinshipRow> for Kinship {
+    fn from(row: KinshipRow) -> Kinship {
+        Kinship { split: row.split, part_of: row.part_of, merged_into: row.merged_into, contents: row.contents }
+    }
+}
+
+#[derive(FromRow)]
 pub(super) struct RunRow {
     project_id: i64,
     run_id: Uuid,
@@ -116,6 +131,8 @@ pub(super) struct RunRow {
     worthy: bool,
     bare: bool,
     duplicate_of: Option<Uuid>,
+    #[sqlx(flatten)]
+    kinship: KinshipRow,
     name: String,
     model: String,
     agent: Option<String>,
@@ -182,6 +199,7 @@ impl TryFrom<RunRow> for Run {
             first_day: row.first_day,
             last_day: row.last_day,
             due_at: row.due_at,
+            kinship: row.kinship.into(),
             revision: row.revision,
             created_at: row.created_at,
             updated_at: row.updated_at,

@@ -3,6 +3,7 @@
 
 mod columns;
 mod error;
+mod parts;
 mod plan;
 mod postgres;
 mod queries;
@@ -79,7 +80,7 @@ pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Res
 }
 
 /// A run as read back: its row, its steps up to [`Tuning::shown_steps_max`] with their log records, and the bodies of the
-/// origins they refer to.
+/// origins they refer to. Of a part the steps are those of its whole trace.
 #[derive(Clone, Debug)]
 pub struct StoredRun {
     pub run: Run,
@@ -188,8 +189,10 @@ fn origins_of(steps: &[Step], logs: &[LogRow]) -> Vec<Uuid> {
     ids
 }
 
+/// `step_count`: how many steps are stored where these were read.
 fn stored_run(
     run: Run,
+    step_count: i64,
     steps: Vec<Step>,
     logs: Vec<LogRow>,
     origins: Vec<(Uuid, String)>,
@@ -197,7 +200,7 @@ fn stored_run(
     prices: &Prices,
 ) -> StoredRun {
     let bodies: HashMap<Uuid, &str> = origins.iter().map(|(id, body)| (*id, body.as_str())).collect();
-    let is_truncated = steps.len() >= tuning.shown_steps_max as usize && run.step_count > steps.len() as i64;
+    let is_truncated = steps.len() >= tuning.shown_steps_max as usize && step_count > steps.len() as i64;
     let contents = rows::Contents::new(steps, logs, prices, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
     StoredRun { run, steps: contents.steps, is_truncated, logs: contents.logs, origins }
 }

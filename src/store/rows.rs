@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use super::parts::part_rows;
 use super::plan::Merge;
 use super::storable;
 use super::tables::{RunDays, StepKey, Tables};
-use crate::assembly::{LifeCycle, Receipt, RunLogs, assemble};
+use crate::assembly::{LifeCycle, Parts, Receipt, RunLogs, assemble, parts};
 use crate::mapping;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
@@ -44,15 +45,18 @@ impl Contents {
         receipt: Receipt,
         life: &LifeCycle,
         now: DateTime<Utc>,
-    ) -> Assembled {
+    ) -> (Assembled, Option<Parts>) {
+        // Which service's trace it is, only its run can tell.
+        let steps = (declared.is_none() && life.scopes.any()).then(|| self.steps.clone());
         let mut assembled = assemble(key, self.steps, declared, receipt, life, now);
         self.logs.note(&mut assembled, life);
-        assembled
+        let is_split = assembled.run.worthy && life.scopes.splits(assembled.run.service.as_deref());
+        (assembled, steps.filter(|_| is_split).map(|steps| parts(key, steps)))
     }
 }
 
-/// The row of a run of which nothing is stored yet. It was received first and last at `received`; `days` are those of
-/// all that is stored with it.
+/// The row of a run of which nothing is stored yet, and those of its parts. It was received first and last at `received`;
+/// `days` are those of all that is stored with it.
 pub(super) fn first_row(
     key: RunKey,
     contents: Contents,
@@ -61,25 +65,31 @@ pub(super) fn first_row(
     received: (DateTime<Utc>, DateTime<Utc>),
     life: &LifeCycle,
     now: DateTime<Utc>,
-) -> sqlx::Result<Run> {
+) -> sqlx::Result<(Run, Vec<Run>)> {
     let (created_at, received_at) = received;
     let receipt = Receipt { created_at, updated_at: now, received_at };
-    let mut run = storable::run(contents.assembled(key, declared, receipt, life, now).run)?;
+    let (assembled, parts) = contents.assembled(key, declared, receipt, life, now);
+    let mut run = assembled.run;
+    let part_rows = part_rows(&mut run, parts, Vec::new(), life, now)?;
+    let mut run = storable::run(run)?;
     days.iter().for_each(|day| include_day(&mut run, *day));
-    Ok(run)
+    Ok((run, part_rows))
 }
 
 /// The row that takes the place of `old`; `grown` is `old` with what is newly known about it but its steps.
-/// `None` when nothing changes. `updated_at` moves only when a reader could see a difference.
+/// `None` when nothing changes; beside it the rows of parts that change, of those `stored`. `updated_at` moves only when a reader could see a difference.
 pub(super) fn next_row(
     old: &Run,
     grown: Run,
     contents: Contents,
+    stored: Vec<Run>,
     life: &LifeCycle,
     now: DateTime<Utc>,
-) -> sqlx::Result<Option<Run>> {
+) -> sqlx::Result<(Option<Run>, Vec<Run>)> {
     let days = (grown.first_day, grown.last_day);
-    let mut next = assembled_again(grown, contents, life, now).run;
+    let (assembled, parts) = assembled_again(grown, contents, life, now);
+    let mut next = assembled.run;
+    let part_rows = part_rows(&mut next, parts, stored, life, now)?;
     next.set_original(old.duplicate_of);
     include_day(&mut next, days.0);
     include_day(&mut next, days.1);
@@ -88,11 +98,16 @@ pub(super) fn next_row(
     if let Some(next) = next.as_mut().filter(|next| was_final && !storable::same_run(old, next)) {
         next.set_revision(old.revision + 1);
     }
-    Ok(next)
+    Ok((next, part_rows))
 }
 
 /// The run as its steps and the known part of its row make it now.
-pub(super) fn assembled_again(known: Run, contents: Contents, life: &LifeCycle, now: DateTime<Utc>) -> Assembled {
+pub(super) fn assembled_again(
+    known: Run,
+    contents: Contents,
+    life: &LifeCycle,
+    now: DateTime<Utc>,
+) -> (Assembled, Option<Parts>) {
     let (created_at, updated_at, received_at) = (known.created_at, known.updated_at, known.received_at);
     let receipt = Receipt { created_at, updated_at, received_at };
     contents.assembled(known.key, known.declared, receipt, life, now)

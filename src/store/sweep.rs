@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
+use super::parts::{part_rows, stored_parts};
 use super::rows::{assembled_again, contents_by_run, include_day, replacing};
 use super::storable;
 use super::tables::{AskedCall, AskedMoment, RunDays, Tables};
@@ -57,6 +58,7 @@ pub(super) async fn assemble_runs(
     let age_limit = before(now, life.unmatched_logs);
     let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
     let mut contents = contents_by_run(tables, &days, prices).await?;
+    let mut parts = stored_parts(tables, runs.iter(), life).await?;
     let mut expired = Vec::new();
     let mut updated = Vec::new();
     let mut bare = Vec::new();
@@ -72,7 +74,9 @@ pub(super) async fn assemble_runs(
                 continue;
             }
         }
-        let mut assembled = assembled_again(old.clone(), contents, life, now);
+        let (mut assembled, made) = assembled_again(old.clone(), contents, life, now);
+        let stored = parts.remove(&old.key).unwrap_or_default();
+        updated.extend(part_rows(&mut assembled.run, made, stored, life, now)?);
         include_day(&mut assembled.run, old.first_day);
         include_day(&mut assembled.run, old.last_day);
         if assembled.run.bare {

@@ -150,6 +150,9 @@ pub(super) trait Tables: Send {
     async fn lock_runs(&mut self, keys: &[RunKey]) -> sqlx::Result<Vec<Run>>;
     /// Those due at `now`, longest due first, without those that another transaction holds.
     async fn lock_due_runs(&mut self, now: DateTime<Utc>, limit: u32) -> sqlx::Result<Vec<Run>>;
+    /// The rows of the parts of these traces, those that were merged too. Who holds a trace's row is alone with them.
+    async fn parts_of_runs(&mut self, traces: &[RunKey]) -> sqlx::Result<Vec<Run>>;
+    /// Those that are not there are inserted.
     async fn update_runs(&mut self, runs: &[Run]) -> sqlx::Result<()>;
 
     /// Those that were not there before and now are; the others stay as they are.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use super::parts::stored_parts;
 use super::plan::{Arrivals, Logs, RunPlan, arrivals, loose_logs, settle};
 use super::rows::{Contents, bodies_of, contents_by_run, first_row, include_day, next_row};
 use super::storable;
@@ -88,9 +89,13 @@ pub(super) async fn write(
     tables.update_runs(&deferred).await?;
     let days: Vec<RunDays> = grown.iter().map(|(_, next)| RunDays::of(next)).collect();
     let mut contents = contents_by_run(tables, &days, prices).await?;
+    let mut parts = stored_parts(tables, grown.iter().map(|(old, _)| *old), life).await?;
     let mut updated = Vec::new();
     for (old, next) in grown {
-        updated.extend(next_row(old, next, contents.remove(&old.key).unwrap_or_default(), life, now)?);
+        let contents = contents.remove(&old.key).unwrap_or_default();
+        let (row, parts) = next_row(old, next, contents, parts.remove(&old.key).unwrap_or_default(), life, now)?;
+        updated.extend(row);
+        updated.extend(parts);
     }
     tables.update_runs(&updated).await?;
     Ok(written)
@@ -117,6 +122,7 @@ async fn claim_runs<'a>(
     let plans: BTreeMap<RunKey, RunPlan> =
         arrivals.iter().map(|(key, arrivals)| (*key, RunPlan::new(arrivals, None))).collect();
     let mut fresh = Vec::new();
+    let mut fresh_parts = Vec::new();
     for (key, plan) in &plans {
         let Some(received) = plan.received else { continue };
         let steps = plan.steps.values().filter_map(|versions| settle(None, versions, &origins.merge(), |_, _| {}));
@@ -125,9 +131,13 @@ async fn claim_runs<'a>(
         let days: Vec<NaiveDate> = steps.iter().map(|step| step.day).chain(logs.iter().map(|log| log.day)).collect();
         let declared = plan.declared.cloned();
         let contents = Contents::new(steps, logs, origins.prices, &origins.lookup());
-        fresh.push(first_row(*key, contents, &days, declared, received, life, now)?);
+        let (row, parts) = first_row(*key, contents, &days, declared, received, life, now)?;
+        fresh.push(row);
+        fresh_parts.extend(parts.into_iter().map(|part| (*key, part)));
     }
     let created = tables.insert_runs(&fresh).await?;
+    let is_created = |(key, part): (RunKey, Run)| created.contains(&key).then_some(part);
+    tables.update_runs(&fresh_parts.into_iter().filter_map(is_created).collect::<Vec<_>>()).await?;
     let others: Vec<RunKey> = plans.keys().filter(|key| !created.contains(key)).copied().collect();
     let stored = tables.lock_runs(&others).await?.into_iter().map(|run| (run.key, run)).collect();
     let fresh = fresh.into_iter().filter(|run| created.contains(&run.key)).map(|run| (run.key, run)).collect();
@@ -322,6 +332,7 @@ mod tests {
             first_day: day,
             last_day: day,
             due_at,
+            kinship: Default::default(),
             revision: 0,
             created_at: epoch,
             updated_at: epoch,

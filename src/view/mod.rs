@@ -11,11 +11,11 @@ use serde_json::Value;
 use serde_json::value::{RawValue, to_raw_value};
 use uuid::Uuid;
 
-use crate::assembly::{LifeCycle, Receipt, assemble, tree};
-use crate::model::id::ProjectId;
+use crate::assembly::{LifeCycle, Receipt, assemble, parts, tree};
+use crate::model::id::{ProjectId, RunKey};
 use crate::model::run::{Assembled, Run};
 use crate::model::step::Step;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, StoredRun};
 
 /// Reads runs of one project; another project's run does not exist.
 pub struct Reader {
@@ -44,8 +44,13 @@ impl Reader {
         now: DateTime<Utc>,
     ) -> Result<Option<ShownRun>, StoreError> {
         let Some(stored) = self.store.run(project, run_id).await? else { return Ok(None) };
-        let row = stored.run;
+        let row = &stored.run;
         let receipt = Receipt { created_at: row.created_at, updated_at: row.updated_at, received_at: row.received_at };
+        if let Some(trace) = row.kinship.part_of {
+            let trace = RunKey { run_id: trace, ..row.key };
+            return Ok(Some(self.part(trace, stored, receipt, now)));
+        }
+        let row = stored.run;
         if stored.is_truncated {
             return Ok(Some(self.truncated(row, stored.steps, stored.origins, receipt, now)));
         }
@@ -54,6 +59,23 @@ impl Reader {
         assembled.run.set_original(row.duplicate_of);
         assembled.run.set_revision(row.revision);
         Ok(Some(ShownRun { assembled, origins: stored.origins.into_iter().collect(), now }))
+    }
+
+    /// A run whose steps lie with those of its trace. One that was merged has none of its own: it tells where they are.
+    fn part(&self, trace: RunKey, stored: StoredRun, receipt: Receipt, now: DateTime<Utc>) -> ShownRun {
+        let row = stored.run;
+        let kept = row.kinship.merged_into.is_none();
+        let part = if kept { parts(trace, stored.steps).take(row.key.run_id) } else { None };
+        let mut assembled = match part {
+            Some(part) => part.assembled(receipt, &self.life, now),
+            None => Assembled { run: row.clone(), steps: Vec::new() },
+        };
+        if stored.is_truncated || !kept {
+            assembled.run = row;
+        } else {
+            assembled.run.set_revision(row.revision);
+        }
+        ShownRun { assembled, origins: stored.origins.into_iter().collect(), now }
     }
 
     /// Of a run with more steps than are read the row tells what it is, as it was assembled from all of them.
@@ -74,6 +96,11 @@ impl Reader {
 }
 
 impl ShownRun {
+    /// The run that holds its steps now, when that is another.
+    pub fn moved_to(&self) -> Option<Uuid> {
+        self.assembled.run.kinship.merged_into
+    }
+
     /// The body of `GET /runs/{run_id}`.
     pub fn detail_json(self) -> serde_json::Result<Box<RawValue>> {
         let Assembled { run, steps } = self.assembled;

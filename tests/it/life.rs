@@ -6,10 +6,11 @@ use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::trace::v1::Span;
 use serde_json::json;
+use vectoros::model::id::{hex, run_id_of_root};
 
 use crate::collector::{Collector, OWN_FILE, PATIENCE, program};
 use crate::database::on_both_stores;
-use crate::spans::{agent_trace, encoded, run_id, text, trace_id};
+use crate::spans::{agent_trace, encoded, run_id, span_id, text, trace_id};
 
 #[tokio::test]
 async fn the_first_start_prints_a_key_once_that_works_as_pasted() {
@@ -180,6 +181,37 @@ async fn a_call_that_another_trace_shows_leaves_the_list_and_can_be_read(url: &s
     assert_eq!(original["run"]["metadata"].get("duplicate_of_run"), None);
 }
 on_both_stores!(a_call_that_another_trace_shows_leaves_the_list_and_can_be_read);
+
+async fn a_service_may_have_a_run_for_each_invocation(url: &str) {
+    let collector = Collector::start(url, &[("VECTOROS_RUNS__GENAI_ROOT_SERVICES", r#"["wea*"]"#)]).await;
+    let mut spans = agent_trace(0);
+    let session = Span { name: "session".into(), span_id: span_id(7), attributes: vec![], ..spans[0].clone() };
+    spans[0].parent_span_id = span_id(7);
+    let late = spans.remove(0);
+    spans.push(session);
+    let root = |number| run_id_of_root(run_id(0).parse().unwrap(), &hex(&span_id(number))).to_string();
+    // Without their agent the two steps wait for it, each a run.
+    assert_eq!(collector.post_otlp("application/x-protobuf", encoded(spans)).await.0, 200);
+    let (_, page) = collector.get("/runs").await;
+    assert_eq!(page["items"].as_array().unwrap().len(), 2, "{page}");
+    assert_eq!(collector.post_otlp("application/x-protobuf", encoded(vec![late])).await.0, 200);
+    let (_, page) = collector.get("/runs").await;
+    assert_eq!((page["items"].as_array().unwrap().len(), &page["items"][0]["run_id"]), (1, &json!(root(0))), "{page}");
+    let (status, shown) = collector.get(&format!("/runs/{}", root(0))).await;
+    assert_eq!((status, &shown["run"]["run_id"]), (200, &json!(root(0))));
+    assert_eq!((&shown["run"]["step_count"], &shown["run"]["tokens"]), (&json!(3), &json!(15)));
+    assert_eq!(shown["tree"][0]["children"].as_array().unwrap().len(), 2);
+    let client = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+    let old =
+        client.get(collector.url(&format!("/runs/{}", root(1)))).bearer_auth(&collector.key).send().await.unwrap();
+    assert_eq!(
+        (old.status().as_u16(), old.headers()["location"].to_str().unwrap()),
+        (307, &*format!("/runs/{}", root(0)))
+    );
+    let (_, trace) = collector.get(&format!("/runs/{}", run_id(0))).await;
+    assert_eq!(trace["run"]["step_count"], 4, "the whole trace can be read");
+}
+on_both_stores!(a_service_may_have_a_run_for_each_invocation);
 
 async fn metrics_count_what_happened(url: &str) {
     let collector = Collector::start(url, &[]).await;

@@ -6,7 +6,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::assembly::{LifeCycle, Receipt, assemble};
+use crate::assembly::{LifeCycle, Receipt, Scopes, assemble};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::run::{Assembled, ShownStep};
 use crate::model::step::{Facts, Source, Status, Step, StepType, Usage};
@@ -17,6 +17,7 @@ pub const LIFE: LifeCycle = LifeCycle {
     idle_limit: Duration::from_secs(900),
     max_duration: Duration::from_secs(86_400),
     unmatched_logs: Duration::from_secs(3_600),
+    scopes: Scopes { genai_root: false, genai_root_services: Vec::new() },
 };
 
 pub fn key() -> RunKey {

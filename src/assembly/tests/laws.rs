@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::builder::*;
-use crate::assembly::tree;
+use crate::assembly::{parts, tree};
 use crate::model::run::Assembled;
 use crate::model::step::{Facts, Status, Step, StepType};
 
@@ -74,6 +74,26 @@ proptest! {
         let (one, two) = (run_at(steps, seconds), run_at(other, seconds));
         prop_assert_eq!(&one.run, &two.run);
         prop_assert_eq!(content(&one), content(&two));
+    }
+
+    #[test]
+    fn every_step_is_in_one_part_at_most_whatever_the_order((steps, other, seconds) in shuffled()) {
+        let made = |steps: Vec<Step>| -> Vec<Assembled> {
+            let parts = parts(key(), steps).parts.into_iter();
+            parts.map(|part| part.assembled(receipt(), &LIFE, after_s(seconds))).collect()
+        };
+        let whole = run_at(steps.clone(), seconds).run;
+        let (one, two) = (made(steps.clone()), made(other));
+        prop_assert_eq!(one.iter().any(|part| part.run.worthy), whole.worthy);
+        prop_assert!(one.iter().map(|part| part.run.step_count).sum::<i64>() <= whole.step_count);
+        prop_assert_eq!(one.len(), two.len());
+        for (one, two) in one.iter().zip(&two) {
+            prop_assert_eq!(&one.run, &two.run);
+            prop_assert_eq!(content(one), content(two));
+        }
+        for part in parts(key(), steps.clone()).parts {
+            prop_assert_eq!(parts(key(), steps.clone()).holder(part.key.run_id), part.key.run_id);
+        }
     }
 
     #[test]

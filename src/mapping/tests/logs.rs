@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::{START_NS, attributes, map, received_at, span, value};
-use crate::assembly::{LifeCycle, Receipt, assemble};
+use crate::assembly::{LifeCycle, Receipt, Scopes, assemble};
 use crate::mapping::{detail, map_logs, map_traces, with_logs};
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey, run_id_of_trace};
@@ -248,8 +248,14 @@ fn run_of(spans: Vec<Span>, records: Vec<LogRecord>) -> Assembled {
     let (steps, _) = map_traces(ProjectId(3), groups, received_at(), &Prices::none());
     let (steps, _) = joined(steps, CLAUDE, records);
     let long = std::time::Duration::from_secs(3600);
-    let life =
-        LifeCycle { settle: long, orphan_idle: long, idle_limit: long, max_duration: long, unmatched_logs: long };
+    let life = LifeCycle {
+        settle: long,
+        orphan_idle: long,
+        idle_limit: long,
+        max_duration: long,
+        unmatched_logs: long,
+        scopes: Scopes::default(),
+    };
     let now = received_at();
     let receipt = Receipt { created_at: now, updated_at: now, received_at: now };
     let key = RunKey { project: ProjectId(3), run_id: run_id_of_trace([7; 16]) };

@@ -23,7 +23,7 @@ use uuid::Uuid;
 
 use self::connection::{Lent, TRANSACTION_MAX, within};
 use super::columns::{KeyRow, LogColumns, RunRow, StepRow, decoded};
-use super::tables::LOGS_MAX;
+use super::tables::{LOGS_MAX, RunDays};
 use super::{
     NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, remap, storable, sweep, write,
 };
@@ -121,20 +121,28 @@ impl Store for PostgresStore {
         let row: Option<RunRow> =
             sqlx::query_as(queries::RUN).bind(project.0).bind(run_id).fetch_optional(&self.pool).await?;
         let Some(run) = row.map(Run::try_from).transpose()? else { return Ok(None) };
+        // The steps of a part lie with its trace.
+        let trace = match run.kinship.part_of {
+            Some(trace) => sqlx::query_as(queries::RUN).bind(project.0).bind(trace).fetch_optional(&self.pool).await?,
+            None => None,
+        };
+        let trace = trace.map(|row: RunRow| Run::try_from(row)).transpose()?;
+        let whole = RunDays::of(trace.as_ref().unwrap_or(&run));
+        let step_count = trace.as_ref().unwrap_or(&run).step_count;
         let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
             .bind(project.0)
-            .bind(run_id)
-            .bind(run.first_day)
-            .bind(run.last_day)
+            .bind(whole.key.run_id)
+            .bind(whole.first_day)
+            .bind(whole.last_day)
             .bind(i64::from(self.tuning.shown_steps_max))
             .fetch_all(&self.pool)
             .await?;
         let steps: Vec<Step> = decoded(rows)?;
         let rows: Vec<LogColumns> = sqlx::query_as(queries::LOGS)
             .bind(project.0)
-            .bind(run_id)
-            .bind(run.first_day)
-            .bind(run.last_day)
+            .bind(whole.key.run_id)
+            .bind(whole.first_day)
+            .bind(whole.last_day)
             .bind(LOGS_MAX)
             .fetch_all(&self.pool)
             .await?;
@@ -143,7 +151,7 @@ impl Store for PostgresStore {
         let bodies: Vec<(Uuid, Json<Box<RawValue>>)> =
             sqlx::query_as(ORIGINS).bind(project.0).bind(ids).fetch_all(&self.pool).await?;
         let origins: Vec<(Uuid, String)> = bodies.into_iter().map(|(id, body)| (id, body.0.get().to_owned())).collect();
-        Ok(Some(super::stored_run(run, steps, logs, origins, &self.tuning, &self.prices)))
+        Ok(Some(super::stored_run(run, step_count, steps, logs, origins, &self.tuning, &self.prices)))
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {

@@ -42,17 +42,18 @@ macro_rules! given_runs {
         concat!(
             "INSERT INTO runs (",
             run_columns!(),
-            ") SELECT project_id, run_id, source, worthy, bare, duplicate_of, name, model, agent, service, status, \
-             input, output, error, tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
+            ") SELECT project_id, run_id, source, worthy, bare, duplicate_of, split, part_of, merged_into, contents, name, model, \
+             agent, service, status, input, output, error, tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
              reasoning_tokens, cost, latency_s, session_id, user_id, tags::jsonb, step_count, error_count, trace_id, \
              started_at, ended_at, final_at, metadata::jsonb, first_day, last_day, due_at, revision, created_at, \
-             updated_at, received_at, declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], \
-             $5::boolean[], $6::uuid[], $7::text[], $8::text[], $9::text[], $10::text[], $11::text[], $12::text[], \
-             $13::text[], $14::text[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], $19::bigint[], \
-             $20::bigint[], $21::double precision[], $22::double precision[], $23::text[], $24::text[], $25::text[], \
-             $26::bigint[], $27::bigint[], $28::text[], $29::timestamptz[], $30::timestamptz[], $31::timestamptz[], \
-             $32::text[], $33::date[], $34::date[], $35::timestamptz[], $36::bigint[], $37::timestamptz[], \
-             $38::timestamptz[], $39::timestamptz[], $40::text[]) AS row (",
+             updated_at, received_at, declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], $5::boolean[], $6::uuid[], \
+             $7::boolean[], $8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::text[], \
+             $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::bigint[], $20::bigint[], \
+             $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::double precision[], \
+             $26::double precision[], $27::text[], $28::text[], $29::text[], $30::bigint[], $31::bigint[], \
+             $32::text[], $33::timestamptz[], $34::timestamptz[], $35::timestamptz[], $36::text[], $37::date[], \
+             $38::date[], $39::timestamptz[], $40::bigint[], $41::timestamptz[], $42::timestamptz[], \
+             $43::timestamptz[], $44::text[]) AS row (",
             run_columns!(),
             ")"
         )
@@ -68,6 +69,12 @@ const LOCK_RUNS: &str = concat!(
     run_columns!(),
     " FROM runs WHERE (project_id, run_id) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[])) \
      ORDER BY project_id, run_id FOR UPDATE"
+);
+
+const PARTS_OF_RUNS: &str = concat!(
+    "SELECT ",
+    run_columns!(),
+    " FROM runs WHERE part_of IS NOT NULL AND (project_id, part_of) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[]))"
 );
 
 const LOCK_DUE_RUNS: &str =
@@ -234,6 +241,18 @@ impl Tables for PgConnection {
 
     async fn lock_due_runs(&mut self, now: DateTime<Utc>, limit: u32) -> sqlx::Result<Vec<Run>> {
         let rows: Vec<RunRow> = sqlx::query_as(LOCK_DUE_RUNS).bind(now).bind(i64::from(limit)).fetch_all(self).await?;
+        decoded(rows)
+    }
+
+    async fn parts_of_runs(&mut self, keys: &[RunKey]) -> sqlx::Result<Vec<Run>> {
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows: Vec<RunRow> = sqlx::query_as(PARTS_OF_RUNS)
+            .bind(column(keys, |key| key.project.0))
+            .bind(column(keys, |key| key.run_id))
+            .fetch_all(self)
+            .await?;
         decoded(rows)
     }
 
@@ -460,6 +479,10 @@ fn bind_runs(statement: &'static str, runs: &[Run]) -> sqlx::Result<Query<'stati
         .bind(column(runs, |run| run.worthy))
         .bind(column(runs, |run| run.bare))
         .bind(column(runs, |run| run.duplicate_of))
+        .bind(column(runs, |run| run.kinship.split))
+        .bind(column(runs, |run| run.kinship.part_of))
+        .bind(column(runs, |run| run.kinship.merged_into))
+        .bind(column(runs, |run| run.kinship.contents))
         .bind(column(runs, |run| run.name.as_str()))
         .bind(column(runs, |run| run.model.as_str()))
         .bind(column(runs, |run| run.agent.as_deref()))

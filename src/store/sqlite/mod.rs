@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use self::connection::{Lent, assert_durable, durable};
 use super::columns::{KeyRow, LogColumns, RunRow, StepRow, decoded};
-use super::tables::LOGS_MAX;
+use super::tables::{LOGS_MAX, RunDays};
 use super::{
     NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, remap, storable, sweep, write,
 };
@@ -103,20 +103,30 @@ impl Store for SqliteStore {
         let row: Option<RunRow> =
             sqlx::query_as(queries::RUN).bind(project.0).bind(run_id).fetch_optional(&self.readers).await?;
         let Some(run) = row.map(Run::try_from).transpose()? else { return Ok(None) };
+        // The steps of a part lie with its trace.
+        let trace = match run.kinship.part_of {
+            Some(trace) => {
+                sqlx::query_as(queries::RUN).bind(project.0).bind(trace).fetch_optional(&self.readers).await?
+            }
+            None => None,
+        };
+        let trace = trace.map(|row: RunRow| Run::try_from(row)).transpose()?;
+        let whole = RunDays::of(trace.as_ref().unwrap_or(&run));
+        let step_count = trace.as_ref().unwrap_or(&run).step_count;
         let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
             .bind(project.0)
-            .bind(run_id)
-            .bind(run.first_day)
-            .bind(run.last_day)
+            .bind(whole.key.run_id)
+            .bind(whole.first_day)
+            .bind(whole.last_day)
             .bind(i64::from(self.tuning.shown_steps_max))
             .fetch_all(&self.readers)
             .await?;
         let steps: Vec<Step> = decoded(rows)?;
         let rows: Vec<LogColumns> = sqlx::query_as(queries::LOGS)
             .bind(project.0)
-            .bind(run_id)
-            .bind(run.first_day)
-            .bind(run.last_day)
+            .bind(whole.key.run_id)
+            .bind(whole.first_day)
+            .bind(whole.last_day)
             .bind(LOGS_MAX)
             .fetch_all(&self.readers)
             .await?;
@@ -128,7 +138,7 @@ impl Store for SqliteStore {
             ids.push_bind(id);
         }
         let origins = query.push(")").build_query_as::<(Uuid, String)>().fetch_all(&self.readers).await?;
-        Ok(Some(super::stored_run(run, steps, logs, origins, &self.tuning, &self.prices)))
+        Ok(Some(super::stored_run(run, step_count, steps, logs, origins, &self.tuning, &self.prices)))
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {

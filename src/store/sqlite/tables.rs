@@ -27,7 +27,7 @@ use crate::store::tables::{
     AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
 };
 
-/// Rows of one statement, from the largest portion that fits. 64 rows of 40 columns stay far below SQLite's bound of
+/// Rows of one statement, from the largest portion that fits. 64 rows of 44 columns stay far below SQLite's bound of
 /// 32,766 parameters.
 const PORTIONS: [usize; 3] = [64, 8, 1];
 
@@ -137,6 +137,22 @@ impl Tables for SqliteConnection {
     async fn lock_due_runs(&mut self, now: DateTime<Utc>, limit: u32) -> sqlx::Result<Vec<Run>> {
         let rows: Vec<RunRow> = sqlx::query_as(DUE_RUNS).bind(now).bind(i64::from(limit)).fetch_all(self).await?;
         decoded(rows)
+    }
+
+    async fn parts_of_runs(&mut self, keys: &[RunKey]) -> sqlx::Result<Vec<Run>> {
+        let mut runs = Vec::new();
+        for portion in portions(keys) {
+            let mut query = QueryBuilder::<Sqlite>::new(concat!(
+                "SELECT ",
+                run_columns!(),
+                " FROM runs WHERE part_of IS NOT NULL AND (project_id, part_of) IN ("
+            ));
+            query.push_values(portion, |mut row, key| {
+                row.push_bind(key.project.0).push_bind(key.run_id);
+            });
+            runs.extend(query.push(")").build_query_as::<RunRow>().fetch_all(&mut *self).await?);
+        }
+        decoded(runs)
     }
 
     async fn update_runs(&mut self, runs: &[Run]) -> sqlx::Result<()> {
@@ -348,6 +364,10 @@ fn given_runs(runs: &[Run]) -> sqlx::Result<QueryBuilder<Sqlite>> {
             .push_bind(run.worthy)
             .push_bind(run.bare)
             .push_bind(run.duplicate_of)
+            .push_bind(run.kinship.split)
+            .push_bind(run.kinship.part_of)
+            .push_bind(run.kinship.merged_into)
+            .push_bind(run.kinship.contents)
             .push_bind(&*run.name)
             .push_bind(&*run.model)
             .push_bind(run.agent.as_deref())

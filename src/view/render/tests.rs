@@ -51,6 +51,7 @@ fn run_of(submission: &Submission) -> Run {
         first_day: now().date_naive(),
         last_day: now().date_naive(),
         due_at: None,
+        kinship: Default::default(),
         revision: 0,
         created_at: now(),
         updated_at: now() + TimeDelta::seconds(1),

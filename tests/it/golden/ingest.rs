@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
-use vectoros::assembly::LifeCycle;
+use vectoros::assembly::{LifeCycle, Scopes};
 use vectoros::mapping::{map_logs, map_traces};
 use vectoros::model::batch::Batch;
 use vectoros::model::id::ProjectId;
@@ -27,6 +27,7 @@ const LIFE: LifeCycle = LifeCycle {
     idle_limit: SECOND,
     max_duration: Duration::from_secs(86_400),
     unmatched_logs: Duration::from_secs(3_600),
+    scopes: Scopes { genai_root: false, genai_root_services: Vec::new() },
 };
 
 /// What the API shows of a fixture long after its last request, in the order in which the runs began: runs in the list

@@ -100,7 +100,8 @@ async fn sweepers_share_the_work(store: &dyn Store) {
     let batches: Vec<Batch> = (1..=12).map(|trace| batch(project, vec![unended(project, trace, 1)])).collect();
     write(store, &batches).await;
     let late = at(1_000_000);
-    let (one, other) = tokio::join!(store.sweep(&LIFE, late, 5), store.sweep(&LIFE, late, 100));
+    let life = LIFE;
+    let (one, other) = tokio::join!(store.sweep(&life, late, 5), store.sweep(&life, late, 100));
     let swept = one.unwrap() + other.unwrap();
     let rest = store.sweep(&LIFE, late, 100).await.unwrap();
     assert_eq!(swept + rest, 12, "each run once");

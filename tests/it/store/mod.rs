@@ -11,6 +11,7 @@ mod native;
 mod opening;
 mod order;
 mod partitions;
+mod parts;
 mod reads;
 mod remap;
 mod steps;

@@ -11,10 +11,12 @@ use rand::rngs::StdRng;
 use rand::seq::{IndexedRandom, SliceRandom};
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
+use vectoros::assembly::{LifeCycle, Scopes};
 use vectoros::mapping::{map_logs, map_traces};
 use vectoros::model::batch::Batch;
 use vectoros::model::id::ProjectId;
 use vectoros::model::log::LogRecord;
+use vectoros::model::query::RunFilter;
 use vectoros::model::span::{Event, Link, Origin, Span, Status};
 use vectoros::model::value::AnyValue;
 use vectoros::otlp::{LogGroup, SpanGroup};
@@ -383,10 +385,10 @@ fn without_update(json: &str) -> String {
     format!("{before}{after}")
 }
 
-async fn send(writer: &mut dyn StoreWriter, requests: &[Batch], order: u64) {
+async fn send(writer: &mut dyn StoreWriter, requests: &[Batch], order: u64, life: &LifeCycle) {
     // Several requests in one transaction, as under load.
     for together in requests.chunks(1 + (order % 3) as usize) {
-        writer.write(&together.iter().collect::<Vec<_>>(), &LIFE, at(100)).await.unwrap();
+        writer.write(&together.iter().collect::<Vec<_>>(), life, at(100)).await.unwrap();
     }
 }
 
@@ -401,7 +403,7 @@ async fn any_order_split_and_repetition_gives_the_same_run(url: &str) {
         for order in 0..=ORDERS {
             // Each order in a project of its own, since the trace id takes part in the hashes of the spans.
             let project = project(store.as_ref(), &format!("{seed}-{order}")).await;
-            send(writer.as_mut(), &trace.requests(project, order), order).await;
+            send(writer.as_mut(), &trace.requests(project, order), order, &LIFE).await;
             let shown = shown(&store, project, run_id).await;
             match &first {
                 None => first = Some(shown),
@@ -411,6 +413,34 @@ async fn any_order_split_and_repetition_gives_the_same_run(url: &str) {
     }
 }
 on_both_stores!(any_order_split_and_repetition_gives_the_same_run);
+
+async fn any_order_split_and_repetition_gives_the_same_parts(url: &str) {
+    let store = Database::at(url).store(ORDER_TUNING).await;
+    let mut writer = store.writer().await.unwrap();
+    let life = LifeCycle { scopes: Scopes { genai_root: true, genai_root_services: vec![] }, ..LIFE };
+    let filter = RunFilter { limit: 100, after: None, status: None, model: None };
+    let mut listed = 0_u64;
+    for seed in 0..SHUFFLES.div_ceil(ORDERS) {
+        let trace = Trace::new(seed);
+        let mut first = None;
+        for order in 0..=ORDERS {
+            let project = project(store.as_ref(), &format!("parts {seed}-{order}")).await;
+            send(writer.as_mut(), &trace.requests(project, order), order, &life).await;
+            while store.sweep(&life, at(2_000), 1_000).await.unwrap() > 0 {}
+            let mut all = String::new();
+            for run in store.runs(project, &filter).await.unwrap().runs {
+                listed += 1;
+                all.push_str(&shown(&store, project, run.key.run_id).await);
+            }
+            match &first {
+                None => first = Some(all),
+                Some(first) => assert_same(first, &all, &format!("seed {seed}, order {order}")),
+            }
+        }
+    }
+    assert!(listed > SHUFFLES, "more runs than traces");
+}
+on_both_stores!(any_order_split_and_repetition_gives_the_same_parts);
 
 /// Equal, or the first lines around the difference.
 fn assert_same(first: &str, other: &str, which: &str) {

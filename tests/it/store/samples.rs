@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
-use vectoros::assembly::LifeCycle;
+use vectoros::assembly::{LifeCycle, Scopes};
 use vectoros::mapping::map_traces;
 use vectoros::model::batch::{Batch, Native, OriginRow, Written};
 use vectoros::model::id::{ProjectId, RunKey};
@@ -25,6 +25,7 @@ pub const LIFE: LifeCycle = LifeCycle {
     idle_limit: Duration::from_secs(900),
     max_duration: Duration::from_secs(86_400),
     unmatched_logs: Duration::from_secs(3_600),
+    scopes: Scopes { genai_root: false, genai_root_services: Vec::new() },
 };
 
 /// Seconds after a fixed noon.
