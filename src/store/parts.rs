@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use chrono::{DateTime, Utc};
 
-use super::rows::replacing;
+use super::rows::revising;
 use super::storable;
 use super::tables::Tables;
 use crate::assembly::{LifeCycle, Part, Parts, Receipt};
@@ -53,7 +53,11 @@ pub(super) fn part_rows(
             trace.bare = false;
             match &old {
                 None => rows.push(storable::run(Run { updated_at: now, ..next })?),
-                Some(old) => rows.extend(changed_row(old, next, now)?),
+                // At the news: the sweeper may come to it later, and time alone changes no final run.
+                Some(old) => {
+                    let news_at = next.received_at;
+                    rows.extend(revising(old, next, news_at, now)?);
+                }
             }
         }
         for (key, old) in stored {
@@ -73,16 +77,6 @@ fn part_row(trace: &Run, part: Part, old: Option<&Run>, life: &LifeCycle, now: D
     let received_at = old.filter(|_| is_same).map_or(trace.received_at, |old| old.received_at);
     let created_at = old.map_or(trace.received_at, |old| old.created_at);
     part.assembled(Receipt { created_at, updated_at: now, received_at }, life, now).run
-}
-
-fn changed_row(old: &Run, next: Run, now: DateTime<Utc>) -> sqlx::Result<Option<Run>> {
-    // At the news: the sweeper may come to it later, and time alone changes no final run.
-    let was_final = old.is_final(next.received_at);
-    let mut next = replacing(old, next, now)?;
-    if let Some(next) = next.as_mut().filter(|next| was_final && !storable::same_run(old, next)) {
-        next.set_revision(old.revision + 1);
-    }
-    Ok(next)
 }
 
 /// The row stays, so that its id still leads to its steps.

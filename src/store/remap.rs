@@ -10,7 +10,7 @@ use std::collections::HashSet;
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::rows::bodies_of;
+use super::rows::{bodies_of, fitting};
 use super::storable;
 use super::sweep::assemble_runs;
 use super::tables::{OldPage, OldRun, RunDays, StepKey, Tables};
@@ -42,7 +42,7 @@ pub(super) async fn remap(
     let page = OldPage { after, since, project: which.project, runs_max: RUNS_MAX };
     let found = tables.runs_after(&page).await?;
     let old: Vec<OldRun> = found.iter().copied().filter(|run| run.is_old).collect();
-    let taken = fitting(&old);
+    let taken = fitting(STEPS_MAX as i64, old.iter().map(|run| run.step_count.max(1)));
     let last = if taken < old.len() { old[..taken].last() } else { found.last() };
     let seen = Remapped {
         after: last.map(OldRun::key).or(after),
@@ -78,16 +78,6 @@ pub(super) async fn remap(
     let is_shortened = runs.len() < keys.len();
     let last = runs.iter().map(|run| run.key).max().filter(|_| is_shortened);
     Ok(Remapped { runs: runs.len() as u64, after: last.or(done.after), is_done: done.is_done && !is_shortened, ..done })
-}
-
-/// How many of the first runs have together so few steps that one transaction makes them; one at least, if there is any.
-fn fitting(runs: &[OldRun]) -> usize {
-    let mut steps = 0_i64;
-    let fits = |run: &&OldRun| {
-        steps = steps.saturating_add(run.step_count.max(1));
-        steps <= STEPS_MAX as i64
-    };
-    runs.iter().take_while(fits).count().max(1).min(runs.len())
 }
 
 /// One more than the bound when there are more.

@@ -1,6 +1,6 @@
 //! The row of a run, made by assembly from the steps that are stored.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
@@ -93,12 +93,7 @@ pub(super) fn next_row(
     next.set_original(old.duplicate_of);
     include_day(&mut next, days.0);
     include_day(&mut next, days.1);
-    let was_final = old.is_final(now);
-    let mut next = replacing(old, next, now)?;
-    if let Some(next) = next.as_mut().filter(|next| was_final && !storable::same_run(old, next)) {
-        next.set_revision(old.revision + 1);
-    }
-    Ok((next, part_rows))
+    Ok((revising(old, next, now, now)?, part_rows))
 }
 
 /// The run as its steps and the known part of its row make it now.
@@ -119,6 +114,15 @@ pub(super) fn replacing(old: &Run, next: Run, now: DateTime<Utc>) -> sqlx::Resul
     next.set_revision(old.revision);
     next.updated_at = if storable::same_run(old, &next) { old.updated_at } else { now };
     Ok((next != *old).then_some(next))
+}
+
+/// The same where news came at `news_at`: what had been final by then is another revision, if a reader can tell.
+pub(super) fn revising(old: &Run, next: Run, news_at: DateTime<Utc>, now: DateTime<Utc>) -> sqlx::Result<Option<Run>> {
+    let mut next = replacing(old, next, now)?;
+    if let Some(next) = next.as_mut().filter(|next| old.is_final(news_at) && !storable::same_run(old, next)) {
+        next.set_revision(old.revision + 1);
+    }
+    Ok(next)
 }
 
 /// A step with versions of several days is one to assembly, but reads must look for all its rows.
@@ -183,15 +187,25 @@ fn mapped_again(steps: &[Step], logs: &[LogRow]) -> BTreeSet<StepKey> {
 }
 
 /// One step for each id of each run, merged where there are several versions, in order of their keys.
-pub(super) fn one_per_id(steps: Vec<Step>, merge: Merge<'_>) -> Vec<Step> {
-    let mut by_id: BTreeMap<(RunKey, String), Step> = BTreeMap::new();
+pub(super) fn one_per_id(mut steps: Vec<Step>, merge: Merge<'_>) -> Vec<Step> {
+    steps.sort_by(|a, b| (a.run, &a.id).cmp(&(b.run, &b.id)));
+    let mut single: Vec<Step> = Vec::with_capacity(steps.len());
     for step in steps {
-        let key = (step.run, step.id.clone());
-        let merged = match by_id.remove(&key) {
+        let step = match single.pop_if(|last| last.run == step.run && last.id == step.id) {
             Some(version) => merge(version, step),
             None => step,
         };
-        by_id.insert(key, merged);
+        single.push(step);
     }
-    by_id.into_values().collect()
+    single
+}
+
+/// How many of the first runs have together no more than `steps_max` steps; one at least, if there is any.
+pub(super) fn fitting(steps_max: i64, step_counts: impl ExactSizeIterator<Item = i64>) -> usize {
+    let runs = step_counts.len();
+    let sums = step_counts.scan(0_i64, |sum, steps| {
+        *sum = sum.saturating_add(steps);
+        Some(*sum)
+    });
+    sums.take_while(|sum| *sum <= steps_max).count().max(1).min(runs)
 }

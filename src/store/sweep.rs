@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::parts::{part_rows, stored_parts};
-use super::rows::{assembled_again, contents_by_run, include_day, replacing};
+use super::rows::{assembled_again, contents_by_run, fitting, include_day, replacing};
 use super::storable;
 use super::tables::{AskedCall, AskedMoment, RunDays, Tables};
 use crate::assembly::{LifeCycle, Twin, asked_calls, original_of, weight};
@@ -35,7 +35,7 @@ pub(super) async fn sweep(
     let now = storable::time(now);
     let age_limit = before(now, life.unmatched_logs);
     let mut due = tables.lock_due_runs(now, limit).await?;
-    due.truncate(within(STEPS_MAX, &due));
+    due.truncate(fitting(STEPS_MAX, due.iter().map(weight)));
     let count = u32::try_from(due.len()).unwrap_or(u32::MAX);
     for mut runs in portions(due) {
         runs.sort_by_key(|run| run.key);
@@ -137,7 +137,7 @@ fn without_steps(run: &Run) -> Run {
 fn portions(mut runs: Vec<Run>) -> Vec<Vec<Run>> {
     let mut portions = Vec::new();
     while !runs.is_empty() {
-        let rest = runs.split_off(within(STEPS_AT_ONCE_MAX, &runs));
+        let rest = runs.split_off(fitting(STEPS_AT_ONCE_MAX, runs.iter().map(weight)));
         portions.push(std::mem::replace(&mut runs, rest));
     }
     portions
@@ -147,14 +147,4 @@ fn portions(mut runs: Vec<Run>) -> Vec<Vec<Run>> {
 fn before(now: DateTime<Utc>, age: Duration) -> DateTime<Utc> {
     let age = TimeDelta::from_std(age).ok();
     age.and_then(|age| now.checked_sub_signed(age)).unwrap_or(DateTime::<Utc>::MIN_UTC)
-}
-
-/// How many of the first runs have together no more than `steps_max` steps; one at least, if there is any.
-fn within(steps_max: i64, runs: &[Run]) -> usize {
-    let mut steps = 0_i64;
-    let fits = |run: &&Run| {
-        steps = steps.saturating_add(weight(run));
-        steps <= steps_max
-    };
-    runs.iter().take_while(fits).count().max(1).min(runs.len())
 }
