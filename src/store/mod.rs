@@ -7,6 +7,7 @@ mod parts;
 mod plan;
 mod postgres;
 mod queries;
+mod read;
 mod remap;
 mod rows;
 mod sqlite;
@@ -15,7 +16,6 @@ mod sweep;
 mod tables;
 mod write;
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -27,7 +27,6 @@ use crate::assembly::{LifeCycle, RunLogs};
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota, Scopes};
-use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
@@ -178,29 +177,4 @@ fn migration_error(error: MigrateError) -> anyhow::Error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => StoreError::from(error).into(),
         other => anyhow::Error::new(other).context("the schema of the database is not this program's"),
     }
-}
-
-/// The origins that steps and log records refer to, each once.
-fn origins_of(steps: &[Step], logs: &[LogRow]) -> Vec<Uuid> {
-    let of_steps = steps.iter().filter_map(|step| step.origin);
-    let mut ids: Vec<Uuid> = of_steps.chain(logs.iter().map(|log| log.origin)).collect();
-    ids.sort_unstable();
-    ids.dedup();
-    ids
-}
-
-/// `step_count`: how many steps are stored where these were read.
-fn stored_run(
-    run: Run,
-    step_count: i64,
-    steps: Vec<Step>,
-    logs: Vec<LogRow>,
-    origins: Vec<(Uuid, String)>,
-    tuning: &Tuning,
-    prices: &Prices,
-) -> StoredRun {
-    let bodies: HashMap<Uuid, &str> = origins.iter().map(|(id, body)| (*id, body.as_str())).collect();
-    let is_truncated = steps.len() >= tuning.shown_steps_max as usize && step_count > steps.len() as i64;
-    let contents = rows::Contents::new(steps, logs, prices, &|id| bodies.get(&id).map(|body| (*body).to_owned()));
-    StoredRun { run, steps: contents.steps, is_truncated, logs: contents.logs, origins }
 }

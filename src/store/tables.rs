@@ -143,6 +143,8 @@ pub(super) trait Tables: Send {
     async fn insert_origins(&mut self, origins: &[(ProjectId, &OriginRow)]) -> sqlx::Result<()>;
     async fn origin_bodies(&mut self, origins: &[(ProjectId, Uuid)]) -> sqlx::Result<Vec<(Uuid, String)>>;
 
+    /// As it is, locked or not.
+    async fn run(&mut self, key: RunKey) -> sqlx::Result<Option<Run>>;
     /// Those that were not there before and now are; the others stay as they are.
     async fn insert_runs(&mut self, runs: &[Run]) -> sqlx::Result<HashSet<RunKey>>;
     /// Nobody else writes these runs until the transaction ends. Also makes an otherwise empty COMMIT a real one:
@@ -159,7 +161,10 @@ pub(super) trait Tables: Send {
     async fn insert_steps(&mut self, steps: &[&Step]) -> sqlx::Result<HashSet<StepKey>>;
     async fn update_steps(&mut self, steps: &[&Step]) -> sqlx::Result<()>;
     async fn steps_by_key(&mut self, keys: &[StepKey]) -> sqlx::Result<Vec<Step>>;
+    /// Without their detail.
     async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>>;
+    /// At most `limit` of one run, the earliest, whole.
+    async fn first_steps(&mut self, run: RunDays, limit: u32) -> sqlx::Result<Vec<Step>>;
 
     /// Those that were not there before and now are.
     async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>>;

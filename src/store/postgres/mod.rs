@@ -5,6 +5,7 @@
 
 mod connection;
 mod partitions;
+mod statements;
 mod tables;
 
 use std::sync::Arc;
@@ -13,35 +14,29 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
-use serde_json::value::RawValue;
 use sqlx::migrate::Migrator;
 use sqlx::postgres::{PgConnectOptions, PgPoolOptions};
-use sqlx::types::Json;
 use sqlx::{ConnectOptions, Connection, PgConnection, PgPool};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use self::connection::{Lent, TRANSACTION_MAX, within};
-use super::columns::{KeyRow, LogColumns, RunRow, StepRow, decoded};
-use super::tables::{LOGS_MAX, RunDays};
+use super::columns::{KeyRow, RunRow, decoded};
 use super::{
-    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, remap, storable, sweep, write,
+    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read, remap, storable, sweep,
+    write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota};
-use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
-use crate::model::run::Run;
-use crate::model::step::Step;
 use crate::prices::Prices;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
 
-const ORIGINS: &str = "SELECT origin_id, body FROM origins WHERE project_id = $1 AND origin_id = ANY($2)";
 const TOUCH_KEYS: &str = "UPDATE api_keys SET last_used_at = GREATEST(last_used_at, $2) WHERE key_id = ANY($1)";
 
 pub(super) struct PostgresStore {
@@ -118,40 +113,8 @@ impl Store for PostgresStore {
     }
 
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
-        let row: Option<RunRow> =
-            sqlx::query_as(queries::RUN).bind(project.0).bind(run_id).fetch_optional(&self.pool).await?;
-        let Some(run) = row.map(Run::try_from).transpose()? else { return Ok(None) };
-        // The steps of a part lie with its trace.
-        let trace = match run.kinship.part_of {
-            Some(trace) => sqlx::query_as(queries::RUN).bind(project.0).bind(trace).fetch_optional(&self.pool).await?,
-            None => None,
-        };
-        let trace = trace.map(|row: RunRow| Run::try_from(row)).transpose()?;
-        let whole = RunDays::of(trace.as_ref().unwrap_or(&run));
-        let step_count = trace.as_ref().unwrap_or(&run).step_count;
-        let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
-            .bind(project.0)
-            .bind(whole.key.run_id)
-            .bind(whole.first_day)
-            .bind(whole.last_day)
-            .bind(i64::from(self.tuning.shown_steps_max))
-            .fetch_all(&self.pool)
-            .await?;
-        let steps: Vec<Step> = decoded(rows)?;
-        let rows: Vec<LogColumns> = sqlx::query_as(queries::LOGS)
-            .bind(project.0)
-            .bind(whole.key.run_id)
-            .bind(whole.first_day)
-            .bind(whole.last_day)
-            .bind(LOGS_MAX)
-            .fetch_all(&self.pool)
-            .await?;
-        let logs: Vec<LogRow> = decoded(rows)?;
-        let ids: Vec<Uuid> = super::origins_of(&steps, &logs);
-        let bodies: Vec<(Uuid, Json<Box<RawValue>>)> =
-            sqlx::query_as(ORIGINS).bind(project.0).bind(ids).fetch_all(&self.pool).await?;
-        let origins: Vec<(Uuid, String)> = bodies.into_iter().map(|(id, body)| (id, body.0.get().to_owned())).collect();
-        Ok(Some(super::stored_run(run, step_count, steps, logs, origins, &self.tuning, &self.prices)))
+        let mut connection = self.pool.acquire().await?;
+        Ok(read::run(&mut *connection, RunKey { project, run_id }, &self.tuning, &self.prices).await?)
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {

@@ -8,9 +8,14 @@ use serde_json::value::RawValue;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
 use sqlx::types::Json;
-use sqlx::{PgConnection, Postgres, Row};
+use sqlx::{Arguments, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
+use super::statements::{
+    DELETE_LOGS, DELETE_LOOSE_LOGS, DELETE_RUNS, INSERT_LOGS, INSERT_ORIGINS, INSERT_RUNS, INSERT_STEPS, LOCK_DUE_RUNS,
+    LOCK_RUNS, LOGS_OF_RUNS, NEIGHBOURS, OLD_STEPS, ORIGIN_BODIES, PARTS_OF_RUNS, STEPS_BY_KEY, STEPS_OF_RUNS, TWINS,
+    UPDATE_RUNS, UPDATE_STEPS,
+};
 use crate::assembly::Twin;
 use crate::mapping;
 use crate::model::batch::OriginRow;
@@ -18,179 +23,12 @@ use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::Step;
-use crate::store::columns::{
-    LogColumns, RunRow, StepRow, TwinRow, decoded, log_columns, run_changes, run_columns, step_changes, step_columns,
-    twin_columns,
-};
+use crate::store::columns::{LogColumns, RunRow, StepRow, TwinRow, decoded};
 use crate::store::queries;
-use crate::store::queries::delete_loose_logs;
 use crate::store::storable;
 use crate::store::tables::{
     AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
 };
-
-const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) \
-    SELECT project_id, origin_id, body::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[]) \
-    AS row (project_id, origin_id, body) ON CONFLICT DO NOTHING";
-
-const ORIGIN_BODIES: &str = "SELECT DISTINCT origin_id, body FROM UNNEST($1::bigint[], $2::uuid[]) \
-    AS asked (project_id, origin_id) JOIN origins USING (project_id, origin_id)";
-
-/// Arrays as rows, in the order of `run_columns!`.
-macro_rules! given_runs {
-    () => {
-        concat!(
-            "INSERT INTO runs (",
-            run_columns!(),
-            ") SELECT project_id, run_id, source, worthy, bare, duplicate_of, split, part_of, merged_into, contents, name, model, \
-             agent, service, status, input, output, error, tokens, input_tokens, output_tokens, cache_read_tokens, cache_write_tokens, \
-             reasoning_tokens, cost, latency_s, session_id, user_id, tags::jsonb, step_count, error_count, trace_id, \
-             started_at, ended_at, final_at, metadata::jsonb, first_day, last_day, due_at, revision, created_at, \
-             updated_at, received_at, declared::jsonb FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::boolean[], $5::boolean[], $6::uuid[], \
-             $7::boolean[], $8::uuid[], $9::uuid[], $10::uuid[], $11::text[], $12::text[], $13::text[], \
-             $14::text[], $15::text[], $16::text[], $17::text[], $18::text[], $19::bigint[], $20::bigint[], \
-             $21::bigint[], $22::bigint[], $23::bigint[], $24::bigint[], $25::double precision[], \
-             $26::double precision[], $27::text[], $28::text[], $29::text[], $30::bigint[], $31::bigint[], \
-             $32::text[], $33::timestamptz[], $34::timestamptz[], $35::timestamptz[], $36::text[], $37::date[], \
-             $38::date[], $39::timestamptz[], $40::bigint[], $41::timestamptz[], $42::timestamptz[], \
-             $43::timestamptz[], $44::text[]) AS row (",
-            run_columns!(),
-            ")"
-        )
-    };
-}
-
-const INSERT_RUNS: &str = concat!(given_runs!(), " ON CONFLICT DO NOTHING RETURNING project_id, run_id");
-const UPDATE_RUNS: &str = concat!(given_runs!(), " ON CONFLICT (project_id, run_id) DO UPDATE SET ", run_changes!());
-
-/// Rows are locked after they are sorted, so in the order of their keys.
-const LOCK_RUNS: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM runs WHERE (project_id, run_id) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[])) \
-     ORDER BY project_id, run_id FOR UPDATE"
-);
-
-const PARTS_OF_RUNS: &str = concat!(
-    "SELECT ",
-    run_columns!(),
-    " FROM runs WHERE part_of IS NOT NULL AND (project_id, part_of) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[]))"
-);
-
-const LOCK_DUE_RUNS: &str =
-    concat!("SELECT ", run_columns!(), " FROM runs WHERE due_at <= $1 ORDER BY due_at LIMIT $2 FOR UPDATE SKIP LOCKED");
-
-/// Arrays as rows, in the order of `step_columns!`.
-macro_rules! given_steps {
-    () => {
-        concat!(
-            "INSERT INTO steps (",
-            step_columns!(),
-            ", mapping) SELECT project_id, run_id, step_id, day, parent_id, source, position, type, name, status, error, \
-             start_ns, end_ns, latency_ms, tokens, input_tokens, output_tokens, cache_read_tokens, \
-             cache_write_tokens, reasoning_tokens, cost, model, provider, agent, input, output, facts::jsonb, \
-             detail::jsonb, origin_id, content_hash, $31 FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::date[], \
-             $5::text[], $6::text[], $7::integer[], $8::text[], $9::text[], $10::text[], $11::text[], $12::bigint[], \
-             $13::bigint[], $14::double precision[], $15::bigint[], $16::bigint[], $17::bigint[], $18::bigint[], \
-             $19::bigint[], $20::bigint[], $21::double precision[], $22::text[], $23::text[], $24::text[], \
-             $25::text[], $26::text[], $27::text[], $28::text[], $29::uuid[], $30::uuid[]) AS row (",
-            step_columns!(),
-            ")"
-        )
-    };
-}
-
-const INSERT_STEPS: &str =
-    concat!(given_steps!(), " ON CONFLICT DO NOTHING RETURNING project_id, run_id, step_id, day");
-const UPDATE_STEPS: &str =
-    concat!(given_steps!(), " ON CONFLICT (project_id, run_id, step_id, day) DO UPDATE SET ", step_changes!());
-
-/// `OFFSET 0` keeps the inner query apart, so that each given row is one look into the index; the bounds on `day` that
-/// hold for all rows let the planner leave out every other partition.
-const STEPS_BY_KEY: &str = concat!(
-    "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::date[]) \
-     AS asked (project_id, run_id, step_id, day) CROSS JOIN LATERAL (SELECT ",
-    step_columns!(),
-    " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
-     AND steps.step_id = asked.step_id AND steps.day = asked.day AND steps.day BETWEEN $5 AND $6 OFFSET 0) AS found"
-);
-
-const STEPS_OF_RUNS: &str = concat!(
-    "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
-     AS asked (project_id, run_id, first_day, last_day) CROSS JOIN LATERAL (SELECT ",
-    step_columns!("'{}'::jsonb AS detail"),
-    " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
-     AND steps.day BETWEEN asked.first_day AND asked.last_day AND steps.day BETWEEN $5 AND $6 OFFSET 0) AS found"
-);
-
-const INSERT_LOGS: &str = concat!(
-    "INSERT INTO logs (",
-    log_columns!(),
-    ") SELECT project_id, run_id, day, span_id, log_id, time_ns, position, origin_id, body::jsonb, received_at \
-     FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::text[], $5::uuid[], $6::bigint[], $7::integer[], $8::uuid[], \
-     $9::text[], $10::timestamptz[]) AS row (",
-    log_columns!(),
-    ") ON CONFLICT DO NOTHING RETURNING project_id, run_id, day, span_id, log_id"
-);
-
-const LOGS_OF_RUNS: &str = concat!(
-    "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
-     AS asked (project_id, run_id, first_day, last_day) CROSS JOIN LATERAL (SELECT ",
-    log_columns!(),
-    " FROM logs WHERE logs.project_id = asked.project_id AND logs.run_id = asked.run_id \
-     AND logs.day BETWEEN asked.first_day AND asked.last_day AND logs.day BETWEEN $5 AND $6 \
-     ORDER BY day, span_id, log_id LIMIT $7) AS found"
-);
-
-const DELETE_LOGS: &str = "DELETE FROM logs USING UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
-     AS asked (project_id, run_id, first_day, last_day) WHERE logs.project_id = asked.project_id \
-     AND logs.run_id = asked.run_id AND logs.day BETWEEN asked.first_day AND asked.last_day \
-     AND logs.day BETWEEN $5 AND $6";
-
-const DELETE_RUNS: &str =
-    "DELETE FROM runs WHERE (project_id, run_id) IN (SELECT * FROM UNNEST($1::bigint[], $2::uuid[]))";
-
-const DELETE_LOOSE_LOGS: &str = delete_loose_logs!("'00000000-0000-0000-0000-000000000000'");
-
-const OLD_STEPS: &str = concat!(
-    "SELECT found.* FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[]) \
-     AS asked (project_id, run_id, first_day, last_day) CROSS JOIN LATERAL (SELECT ",
-    step_columns!(),
-    " FROM steps WHERE steps.project_id = asked.project_id AND steps.run_id = asked.run_id \
-     AND steps.day BETWEEN asked.first_day AND asked.last_day AND steps.day BETWEEN $5 AND $6 \
-     AND mapping < $7 AND source = 'otlp' OFFSET 0) AS found LIMIT $8"
-);
-
-/// A call that overlaps another starts on the same day or on one beside it.
-const TWINS: &str = concat!(
-    "SELECT asked.project_id, asked.run_id AS asked_run_id, found.*, bare, latency_s, FALSE AS same_question \
-     FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[], $5::text[], $6::bigint[]) \
-     AS asked (project_id, run_id, first_day, last_day, response_id, end_ns) CROSS JOIN LATERAL (\
-     SELECT steps.run_id, ",
-    twin_columns!(),
-    " FROM steps WHERE steps.project_id = asked.project_id \
-     AND facts->>'response_id' = asked.response_id AND start_ns <= asked.end_ns AND steps.run_id <> asked.run_id \
-     AND day BETWEEN asked.first_day - 1 AND asked.last_day + 1 AND day BETWEEN $7::date - 1 AND $8::date + 1 \
-     ORDER BY start_ns DESC LIMIT $9) AS found \
-     JOIN runs ON runs.project_id = asked.project_id AND runs.run_id = found.run_id"
-);
-
-const NEIGHBOURS: &str = concat!(
-    "SELECT asked.project_id, asked.run_id AS asked_run_id, found.*, bare, latency_s \
-     FROM UNNEST($1::bigint[], $2::uuid[], $3::date[], $4::date[], $5::text[], $6::bigint[], $7::bigint[], $8::text[]) \
-     AS asked (project_id, run_id, first_day, last_day, instance, latest_start_ns, earliest_end_ns, input) \
-     CROSS JOIN LATERAL (SELECT * FROM (SELECT steps.run_id, ",
-    twin_columns!(),
-    ", COALESCE(steps.input = asked.input, FALSE) AS same_question FROM steps \
-     WHERE steps.project_id = asked.project_id AND facts->>'instance' = asked.instance \
-     AND start_ns <= asked.latest_start_ns AND type IN ('model_call', 'embedding', 'rerank') \
-     AND facts->>'response_id' IS NULL AND facts->>'instance' IS NOT NULL \
-     AND day BETWEEN asked.first_day - 1 AND asked.last_day + 1 AND day BETWEEN $9::date - 1 AND $10::date + 1 \
-     ORDER BY start_ns DESC LIMIT $11) AS near \
-     WHERE near.run_id <> asked.run_id AND COALESCE(near.end_ns, asked.earliest_end_ns) >= asked.earliest_end_ns \
-     ORDER BY near.start_ns DESC LIMIT $12) AS found \
-     JOIN runs ON runs.project_id = asked.project_id AND runs.run_id = found.run_id"
-);
 
 #[async_trait]
 impl Tables for PgConnection {
@@ -219,6 +57,11 @@ impl Tables for PgConnection {
         Ok(rows.into_iter().map(|(id, body)| (id, body.0.get().to_owned())).collect())
     }
 
+    async fn run(&mut self, key: RunKey) -> sqlx::Result<Option<Run>> {
+        let query = sqlx::query_as(queries::RUN).bind(key.project.0).bind(key.run_id);
+        query.fetch_optional(self).await?.map(RunRow::try_into).transpose()
+    }
+
     async fn insert_runs(&mut self, runs: &[Run]) -> sqlx::Result<HashSet<RunKey>> {
         if runs.is_empty() {
             return Ok(HashSet::new());
@@ -231,11 +74,7 @@ impl Tables for PgConnection {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let rows: Vec<RunRow> = sqlx::query_as(LOCK_RUNS)
-            .bind(column(keys, |key| key.project.0))
-            .bind(column(keys, |key| key.run_id))
-            .fetch_all(self)
-            .await?;
+        let rows: Vec<RunRow> = sqlx::query_as_with(LOCK_RUNS, key_columns(keys)?).fetch_all(self).await?;
         decoded(rows)
     }
 
@@ -248,11 +87,7 @@ impl Tables for PgConnection {
         if keys.is_empty() {
             return Ok(Vec::new());
         }
-        let rows: Vec<RunRow> = sqlx::query_as(PARTS_OF_RUNS)
-            .bind(column(keys, |key| key.project.0))
-            .bind(column(keys, |key| key.run_id))
-            .fetch_all(self)
-            .await?;
+        let rows: Vec<RunRow> = sqlx::query_as_with(PARTS_OF_RUNS, key_columns(keys)?).fetch_all(self).await?;
         decoded(rows)
     }
 
@@ -277,16 +112,12 @@ impl Tables for PgConnection {
     }
 
     async fn old_steps(&mut self, runs: &[RunDays], since: NaiveDate, limit: i64) -> sqlx::Result<Vec<Step>> {
-        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+        if runs.is_empty() {
             return Ok(Vec::new());
-        };
-        let rows: Vec<StepRow> = sqlx::query_as(OLD_STEPS)
-            .bind(column(runs, |run| run.key.project.0))
-            .bind(column(runs, |run| run.key.run_id))
-            .bind(column(runs, |run| run.first_day))
-            .bind(column(runs, |run| run.last_day))
-            .bind(first_day.max(since))
-            .bind(last_day)
+        }
+        let runs: Vec<RunDays> =
+            runs.iter().map(|run| RunDays { first_day: run.first_day.max(since), ..*run }).collect();
+        let rows: Vec<StepRow> = sqlx::query_as_with(OLD_STEPS, run_columns(&runs)?)
             .bind(mapping::VERSION)
             .bind(limit)
             .fetch_all(self)
@@ -310,32 +141,36 @@ impl Tables for PgConnection {
     }
 
     async fn steps_by_key(&mut self, keys: &[StepKey]) -> sqlx::Result<Vec<Step>> {
-        let Some((first_day, last_day)) = bounds(keys.iter().map(|key| (key.day, key.day))) else {
+        if keys.is_empty() {
             return Ok(Vec::new());
-        };
+        }
         let rows: Vec<StepRow> = sqlx::query_as(STEPS_BY_KEY)
             .bind(column(keys, |key| key.run.project.0))
             .bind(column(keys, |key| key.run.run_id))
             .bind(column(keys, |key| key.id.as_str()))
             .bind(column(keys, |key| key.day))
-            .bind(first_day)
-            .bind(last_day)
+            .bind(keys.iter().map(|key| key.day).min())
+            .bind(keys.iter().map(|key| key.day).max())
             .fetch_all(self)
             .await?;
         decoded(rows)
     }
 
     async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>> {
-        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+        if runs.is_empty() {
             return Ok(Vec::new());
-        };
-        let rows: Vec<StepRow> = sqlx::query_as(STEPS_OF_RUNS)
-            .bind(column(runs, |run| run.key.project.0))
-            .bind(column(runs, |run| run.key.run_id))
-            .bind(column(runs, |run| run.first_day))
-            .bind(column(runs, |run| run.last_day))
-            .bind(first_day)
-            .bind(last_day)
+        }
+        let rows: Vec<StepRow> = sqlx::query_as_with(STEPS_OF_RUNS, run_columns(runs)?).fetch_all(self).await?;
+        decoded(rows)
+    }
+
+    async fn first_steps(&mut self, run: RunDays, limit: u32) -> sqlx::Result<Vec<Step>> {
+        let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
+            .bind(run.key.project.0)
+            .bind(run.key.run_id)
+            .bind(run.first_day)
+            .bind(run.last_day)
+            .bind(i64::from(limit))
             .fetch_all(self)
             .await?;
         decoded(rows)
@@ -366,40 +201,20 @@ impl Tables for PgConnection {
     }
 
     async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<LogRow>> {
-        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+        if runs.is_empty() {
             return Ok(Vec::new());
-        };
-        let rows: Vec<LogColumns> = sqlx::query_as(LOGS_OF_RUNS)
-            .bind(column(runs, |run| run.key.project.0))
-            .bind(column(runs, |run| run.key.run_id))
-            .bind(column(runs, |run| run.first_day))
-            .bind(column(runs, |run| run.last_day))
-            .bind(first_day)
-            .bind(last_day)
-            .bind(LOGS_MAX)
-            .fetch_all(self)
-            .await?;
+        }
+        let rows: Vec<LogColumns> =
+            sqlx::query_as_with(LOGS_OF_RUNS, run_columns(runs)?).bind(LOGS_MAX).fetch_all(self).await?;
         decoded(rows)
     }
 
     async fn delete_runs_of_logs(&mut self, runs: &[RunDays]) -> sqlx::Result<()> {
-        let Some((first_day, last_day)) = bounds(runs.iter().map(|run| (run.first_day, run.last_day))) else {
+        if runs.is_empty() {
             return Ok(());
-        };
-        sqlx::query(DELETE_LOGS)
-            .bind(column(runs, |run| run.key.project.0))
-            .bind(column(runs, |run| run.key.run_id))
-            .bind(column(runs, |run| run.first_day))
-            .bind(column(runs, |run| run.last_day))
-            .bind(first_day)
-            .bind(last_day)
-            .execute(&mut *self)
-            .await?;
-        sqlx::query(DELETE_RUNS)
-            .bind(column(runs, |run| run.key.project.0))
-            .bind(column(runs, |run| run.key.run_id))
-            .execute(self)
-            .await?;
+        }
+        sqlx::query_with(DELETE_LOGS, run_columns(runs)?).execute(&mut *self).await?;
+        sqlx::query_with(DELETE_RUNS, key_columns(&column(runs, |run| run.key))?).execute(self).await?;
         Ok(())
     }
 
@@ -409,19 +224,12 @@ impl Tables for PgConnection {
     }
 
     async fn twins(&mut self, calls: &[AskedCall]) -> sqlx::Result<Vec<(RunKey, Twin)>> {
-        let Some((first_day, last_day)) = bounds(calls.iter().map(|call| (call.run.first_day, call.run.last_day)))
-        else {
+        if calls.is_empty() {
             return Ok(Vec::new());
-        };
-        let rows: Vec<TwinRow> = sqlx::query_as(TWINS)
-            .bind(column(calls, |call| call.run.key.project.0))
-            .bind(column(calls, |call| call.run.key.run_id))
-            .bind(column(calls, |call| call.run.first_day))
-            .bind(column(calls, |call| call.run.last_day))
+        }
+        let rows: Vec<TwinRow> = sqlx::query_as_with(TWINS, run_columns(&column(calls, |call| call.run))?)
             .bind(column(calls, |call| call.response_id.as_str()))
             .bind(column(calls, |call| call.end_ns))
-            .bind(first_day)
-            .bind(last_day)
             .bind(TWINS_MAX)
             .fetch_all(self)
             .await?;
@@ -429,20 +237,14 @@ impl Tables for PgConnection {
     }
 
     async fn neighbours(&mut self, moments: &[AskedMoment]) -> sqlx::Result<Vec<(RunKey, Twin)>> {
-        let Some((first_day, last_day)) = bounds(moments.iter().map(|it| (it.run.first_day, it.run.last_day))) else {
+        if moments.is_empty() {
             return Ok(Vec::new());
-        };
-        let rows: Vec<TwinRow> = sqlx::query_as(NEIGHBOURS)
-            .bind(column(moments, |moment| moment.run.key.project.0))
-            .bind(column(moments, |moment| moment.run.key.run_id))
-            .bind(column(moments, |moment| moment.run.first_day))
-            .bind(column(moments, |moment| moment.run.last_day))
+        }
+        let rows: Vec<TwinRow> = sqlx::query_as_with(NEIGHBOURS, run_columns(&column(moments, |moment| moment.run))?)
             .bind(column(moments, |moment| moment.instance.as_str()))
             .bind(column(moments, |moment| moment.latest_start_ns))
             .bind(column(moments, |moment| moment.earliest_end_ns))
             .bind(column(moments, |moment| moment.input.as_deref()))
-            .bind(first_day)
-            .bind(last_day)
             .bind(NEIGHBOURS_MAX)
             .bind(TWINS_MAX)
             .fetch_all(self)
@@ -451,9 +253,21 @@ impl Tables for PgConnection {
     }
 }
 
-/// The days from the first to the last of all; `None` when there are none.
-fn bounds(days: impl Iterator<Item = (NaiveDate, NaiveDate)>) -> Option<(NaiveDate, NaiveDate)> {
-    days.reduce(|(first, last), (from, to)| (first.min(from), last.max(to)))
+fn key_columns(keys: &[RunKey]) -> sqlx::Result<PgArguments> {
+    let mut columns = PgArguments::default();
+    columns.add(column(keys, |key| key.project.0)).map_err(sqlx::Error::Encode)?;
+    columns.add(column(keys, |key| key.run_id)).map_err(sqlx::Error::Encode)?;
+    Ok(columns)
+}
+
+/// Keys and days of the runs, and the first and the last day of all.
+fn run_columns(runs: &[RunDays]) -> sqlx::Result<PgArguments> {
+    let mut columns = key_columns(&column(runs, |run| run.key))?;
+    columns.add(column(runs, |run| run.first_day)).map_err(sqlx::Error::Encode)?;
+    columns.add(column(runs, |run| run.last_day)).map_err(sqlx::Error::Encode)?;
+    columns.add(runs.iter().map(|run| run.first_day).min()).map_err(sqlx::Error::Encode)?;
+    columns.add(runs.iter().map(|run| run.last_day).max()).map_err(sqlx::Error::Encode)?;
+    Ok(columns)
 }
 
 fn column<'r, R, T>(rows: &'r [R], value: impl FnMut(&'r R) -> T) -> Vec<T> {

@@ -1,6 +1,7 @@
 //! The store in a file: SQLite with a write-ahead log, synced at every commit. One connection writes, others read.
 
 mod connection;
+mod statements;
 mod tables;
 
 use std::path::Path;
@@ -12,24 +13,21 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{ConnectOptions, Connection, QueryBuilder, Sqlite, SqlitePool};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqlitePool};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use self::connection::{Lent, assert_durable, durable};
-use super::columns::{KeyRow, LogColumns, RunRow, StepRow, decoded};
-use super::tables::{LOGS_MAX, RunDays};
+use super::columns::{KeyRow, RunRow, decoded};
 use super::{
-    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, remap, storable, sweep, write,
+    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read, remap, storable, sweep,
+    write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, Quota};
-use crate::model::log::LogRow;
 use crate::model::query::{Page, RunFilter};
-use crate::model::run::Run;
-use crate::model::step::Step;
 use crate::prices::Prices;
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
@@ -100,45 +98,8 @@ impl Store for SqliteStore {
     }
 
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
-        let row: Option<RunRow> =
-            sqlx::query_as(queries::RUN).bind(project.0).bind(run_id).fetch_optional(&self.readers).await?;
-        let Some(run) = row.map(Run::try_from).transpose()? else { return Ok(None) };
-        // The steps of a part lie with its trace.
-        let trace = match run.kinship.part_of {
-            Some(trace) => {
-                sqlx::query_as(queries::RUN).bind(project.0).bind(trace).fetch_optional(&self.readers).await?
-            }
-            None => None,
-        };
-        let trace = trace.map(|row: RunRow| Run::try_from(row)).transpose()?;
-        let whole = RunDays::of(trace.as_ref().unwrap_or(&run));
-        let step_count = trace.as_ref().unwrap_or(&run).step_count;
-        let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
-            .bind(project.0)
-            .bind(whole.key.run_id)
-            .bind(whole.first_day)
-            .bind(whole.last_day)
-            .bind(i64::from(self.tuning.shown_steps_max))
-            .fetch_all(&self.readers)
-            .await?;
-        let steps: Vec<Step> = decoded(rows)?;
-        let rows: Vec<LogColumns> = sqlx::query_as(queries::LOGS)
-            .bind(project.0)
-            .bind(whole.key.run_id)
-            .bind(whole.first_day)
-            .bind(whole.last_day)
-            .bind(LOGS_MAX)
-            .fetch_all(&self.readers)
-            .await?;
-        let logs: Vec<LogRow> = decoded(rows)?;
-        let mut query = QueryBuilder::<Sqlite>::new("SELECT origin_id, body FROM origins WHERE project_id = ");
-        query.push_bind(project.0).push(" AND origin_id IN (");
-        let mut ids = query.separated(", ");
-        for id in super::origins_of(&steps, &logs) {
-            ids.push_bind(id);
-        }
-        let origins = query.push(")").build_query_as::<(Uuid, String)>().fetch_all(&self.readers).await?;
-        Ok(Some(super::stored_run(run, step_count, steps, logs, origins, &self.tuning, &self.prices)))
+        let mut connection = self.readers.acquire().await?;
+        Ok(read::run(&mut *connection, RunKey { project, run_id }, &self.tuning, &self.prices).await?)
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {

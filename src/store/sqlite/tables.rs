@@ -9,6 +9,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
+use super::statements::{
+    DELETE_LOOSE_LOGS, DUE_RUNS, INSERT_LOGS, INSERT_ORIGINS, INSERT_RUNS, INSERT_STEPS, NEIGHBOURS, OLD_STEPS,
+    PARTS_OF_RUNS, RUNS_BY_KEY, STEPS_BY_KEY, STEPS_OF_RUNS, TWINS, UPDATE_RUN, UPDATE_STEP,
+};
 use crate::assembly::Twin;
 use crate::mapping;
 use crate::model::batch::OriginRow;
@@ -16,12 +20,8 @@ use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::{Step, Usage};
-use crate::store::columns::{
-    LogColumns, RunRow, StepRow, TwinRow, decoded, log_columns, run_changes, run_columns, step_changes, step_columns,
-    twin_columns,
-};
+use crate::store::columns::{LogColumns, RunRow, StepRow, TwinRow, decoded};
 use crate::store::queries;
-use crate::store::queries::delete_loose_logs;
 use crate::store::storable;
 use crate::store::tables::{
     AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
@@ -30,53 +30,6 @@ use crate::store::tables::{
 /// Rows of one statement, from the largest portion that fits. 64 rows of 44 columns stay far below SQLite's bound of
 /// 32,766 parameters.
 const PORTIONS: [usize; 3] = [64, 8, 1];
-
-const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) ";
-const INSERT_RUNS: &str = concat!("INSERT INTO runs (", run_columns!(), ") ");
-const INSERT_STEPS: &str = concat!("INSERT INTO steps (", step_columns!(), ", mapping) ");
-const INSERT_LOGS: &str = concat!("INSERT INTO logs (", log_columns!(), ") ");
-const DELETE_LOOSE_LOGS: &str = delete_loose_logs!("x'00000000000000000000000000000000'");
-const UPDATE_RUN: &str = concat!(" ON CONFLICT (project_id, run_id) DO UPDATE SET ", run_changes!());
-const UPDATE_STEP: &str = concat!(" ON CONFLICT (project_id, run_id, step_id, day) DO UPDATE SET ", step_changes!());
-
-/// Binds project, run, first day, version and bound.
-const OLD_STEPS: &str = concat!(
-    "SELECT ",
-    step_columns!(),
-    " FROM steps WHERE project_id = $1 AND run_id = $2 AND day >= $3 AND mapping < $4 AND source = 'otlp' LIMIT $5"
-);
-
-/// The condition of the index `steps_unidentified`, word for word.
-macro_rules! unidentified_calls {
-    () => {
-        "type IN ('model_call', 'embedding', 'rerank') AND json_extract(facts, '$.response_id') IS NULL \
-         AND json_extract(facts, '$.instance') IS NOT NULL"
-    };
-}
-
-const DUE_RUNS: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE due_at <= $1 ORDER BY due_at LIMIT $2");
-
-/// Binds project, run, response id, end and bound.
-const TWINS: &str = concat!(
-    "SELECT found.*, $2 AS asked_run_id, bare, latency_s, FALSE AS same_question FROM (SELECT project_id, run_id, ",
-    twin_columns!(),
-    " FROM steps WHERE project_id = $1 AND json_extract(facts, '$.response_id') = $3 \
-     AND json_extract(facts, '$.response_id') IS NOT NULL AND start_ns <= $4 AND run_id <> $2 \
-     ORDER BY start_ns DESC LIMIT $5) AS found \
-     JOIN runs ON runs.project_id = found.project_id AND runs.run_id = found.run_id"
-);
-
-/// Binds project, run, instance, latest start, earliest end, input, and two bounds.
-const NEIGHBOURS: &str = concat!(
-    "SELECT found.*, $2 AS asked_run_id, bare, latency_s FROM (SELECT project_id, run_id, ",
-    twin_columns!(),
-    ", COALESCE(input = $6, FALSE) AS same_question FROM steps WHERE project_id = $1 \
-     AND json_extract(facts, '$.instance') = $3 AND start_ns <= $4 AND ",
-    unidentified_calls!(),
-    " ORDER BY start_ns DESC LIMIT $7) AS found \
-     JOIN runs ON runs.project_id = found.project_id AND runs.run_id = found.run_id \
-     WHERE found.run_id <> $2 AND COALESCE(end_ns, $5) >= $5 ORDER BY start_ns DESC LIMIT $8"
-);
 
 #[async_trait]
 impl Tables for SqliteConnection {
@@ -105,6 +58,11 @@ impl Tables for SqliteConnection {
         Ok(bodies)
     }
 
+    async fn run(&mut self, key: RunKey) -> sqlx::Result<Option<Run>> {
+        let query = sqlx::query_as(queries::RUN).bind(key.project.0).bind(key.run_id);
+        query.fetch_optional(self).await?.map(RunRow::try_into).transpose()
+    }
+
     async fn insert_runs(&mut self, runs: &[Run]) -> sqlx::Result<HashSet<RunKey>> {
         let mut inserted = HashSet::with_capacity(runs.len());
         for portion in portions(runs) {
@@ -119,19 +77,7 @@ impl Tables for SqliteConnection {
 
     /// The transaction holds the whole file for writing, and so these rows.
     async fn lock_runs(&mut self, keys: &[RunKey]) -> sqlx::Result<Vec<Run>> {
-        let mut runs = Vec::with_capacity(keys.len());
-        for portion in portions(keys) {
-            let mut query = QueryBuilder::<Sqlite>::new(concat!(
-                "SELECT ",
-                run_columns!(),
-                " FROM runs WHERE (project_id, run_id) IN ("
-            ));
-            query.push_values(portion, |mut row, key| {
-                row.push_bind(key.project.0).push_bind(key.run_id);
-            });
-            runs.extend(query.push(")").build_query_as::<RunRow>().fetch_all(&mut *self).await?);
-        }
-        decoded(runs)
+        runs_by_key(self, RUNS_BY_KEY, keys).await
     }
 
     async fn lock_due_runs(&mut self, now: DateTime<Utc>, limit: u32) -> sqlx::Result<Vec<Run>> {
@@ -140,19 +86,7 @@ impl Tables for SqliteConnection {
     }
 
     async fn parts_of_runs(&mut self, keys: &[RunKey]) -> sqlx::Result<Vec<Run>> {
-        let mut runs = Vec::new();
-        for portion in portions(keys) {
-            let mut query = QueryBuilder::<Sqlite>::new(concat!(
-                "SELECT ",
-                run_columns!(),
-                " FROM runs WHERE part_of IS NOT NULL AND (project_id, part_of) IN ("
-            ));
-            query.push_values(portion, |mut row, key| {
-                row.push_bind(key.project.0).push_bind(key.run_id);
-            });
-            runs.extend(query.push(")").build_query_as::<RunRow>().fetch_all(&mut *self).await?);
-        }
-        decoded(runs)
+        runs_by_key(self, PARTS_OF_RUNS, keys).await
     }
 
     async fn update_runs(&mut self, runs: &[Run]) -> sqlx::Result<()> {
@@ -213,11 +147,7 @@ impl Tables for SqliteConnection {
     async fn steps_by_key(&mut self, keys: &[StepKey]) -> sqlx::Result<Vec<Step>> {
         let mut steps = Vec::with_capacity(keys.len());
         for portion in portions(keys) {
-            let mut query = QueryBuilder::<Sqlite>::new(concat!(
-                "SELECT ",
-                step_columns!(),
-                " FROM steps WHERE (project_id, run_id, step_id, day) IN ("
-            ));
+            let mut query = QueryBuilder::<Sqlite>::new(STEPS_BY_KEY);
             query.push_values(portion, |mut row, key| {
                 row.push_bind(key.run.project.0).push_bind(key.run.run_id).push_bind(&*key.id).push_bind(key.day);
             });
@@ -229,17 +159,25 @@ impl Tables for SqliteConnection {
     async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>> {
         let mut steps = Vec::new();
         for portion in portions(runs) {
-            let mut query = QueryBuilder::<Sqlite>::new(concat!(
-                "SELECT ",
-                step_columns!("'{}' AS detail"),
-                " FROM steps WHERE (project_id, run_id) IN ("
-            ));
+            let mut query = QueryBuilder::<Sqlite>::new(STEPS_OF_RUNS);
             query.push_values(portion, |mut row, run| {
                 row.push_bind(run.key.project.0).push_bind(run.key.run_id);
             });
             steps.extend(query.push(")").build_query_as::<StepRow>().fetch_all(&mut *self).await?);
         }
         decoded(steps)
+    }
+
+    async fn first_steps(&mut self, run: RunDays, limit: u32) -> sqlx::Result<Vec<Step>> {
+        let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
+            .bind(run.key.project.0)
+            .bind(run.key.run_id)
+            .bind(run.first_day)
+            .bind(run.last_day)
+            .bind(i64::from(limit))
+            .fetch_all(self)
+            .await?;
+        decoded(rows)
     }
 
     async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>> {
@@ -334,6 +272,22 @@ impl Tables for SqliteConnection {
         }
         Ok(twins)
     }
+}
+
+async fn runs_by_key(
+    connection: &mut SqliteConnection,
+    statement: &'static str,
+    keys: &[RunKey],
+) -> sqlx::Result<Vec<Run>> {
+    let mut runs = Vec::with_capacity(keys.len());
+    for portion in portions(keys) {
+        let mut query = QueryBuilder::<Sqlite>::new(statement);
+        query.push_values(portion, |mut row, key| {
+            row.push_bind(key.project.0).push_bind(key.run_id);
+        });
+        runs.extend(query.push(")").build_query_as::<RunRow>().fetch_all(&mut *connection).await?);
+    }
+    decoded(runs)
 }
 
 /// All rows, in portions of the sizes above.
