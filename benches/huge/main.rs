@@ -12,6 +12,10 @@
 //!
 //! Linux only: memory is read from /proc.
 
+mod client;
+#[path = "../cluster.rs"]
+mod cluster;
+#[path = "../collector.rs"]
 mod collector;
 mod payload;
 
@@ -21,8 +25,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, bail, ensure};
-use sqlx::{Connection, Executor, PgConnection};
 
+use crate::client::Client;
+use crate::cluster::Cluster;
 use crate::collector::Collector;
 use crate::payload::{SPANS_PER_REQUEST, TOKENS_PER_CALL, requests};
 
@@ -38,6 +43,7 @@ struct Row {
     store: &'static str,
     short: Seen,
     huge: Seen,
+    peak_rss_mib: f64,
     /// After the huge run was asked for.
     rss_after_read_mib: f64,
     read: Duration,
@@ -46,7 +52,6 @@ struct Row {
 struct Seen {
     acknowledged: Duration,
     right: Duration,
-    peak_rss_mib: f64,
 }
 
 #[tokio::main]
@@ -61,47 +66,49 @@ async fn main() -> anyhow::Result<()> {
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let file = directory.path().join("huge.db");
     let mut rows = vec![measure("sqlite", &format!("sqlite://{}", file.display()), directory.path(), steps).await?];
-    match std::env::var("VECTOROS_BENCH_POSTGRES") {
-        Ok(cluster) => {
-            let url = fresh_database(&cluster).await?;
-            rows.push(measure("postgres", &url, directory.path(), steps).await?);
-        }
-        Err(_) => println!("VECTOROS_BENCH_POSTGRES is not set: SQLite only"),
+    if let Some(cluster) = Cluster::of_environment()? {
+        let url = cluster.fresh_database(DATABASE).await?;
+        rows.push(measure("postgres", &url, directory.path(), steps).await?);
+        cluster.drop_database(DATABASE).await?;
     }
     print_table(&rows, steps);
     Ok(())
 }
 
 async fn measure(store: &'static str, url: &str, directory: &Path, steps: usize) -> anyhow::Result<Row> {
-    let collector = Arc::new(Collector::start(url, directory).await?);
+    let collector = Collector::start(url, directory).await?;
+    let client = Arc::new(Client::of(&collector));
     let start_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as u64;
     // The first requests prepare statements and fill caches: they belong to neither.
-    send(&collector, requests(1, steps.min(20 * SPANS_PER_REQUEST), SHORT_RUN, start_ns), SHORT_RUN).await?;
-    let short = send(&collector, requests(2, steps, SHORT_RUN, start_ns), SHORT_RUN).await?;
-    let huge = send(&collector, requests(3, steps, steps, start_ns + 1_000_000_000), steps).await?;
+    send(&client, requests(1, steps.min(20 * SPANS_PER_REQUEST), SHORT_RUN, start_ns), SHORT_RUN).await?;
+    let short = send(&client, requests(2, steps, SHORT_RUN, start_ns), SHORT_RUN).await?;
+    let huge = send(&client, requests(3, steps, steps, start_ns + 1_000_000_000), steps).await?;
+    let peak_rss_mib = collector.peak_rss_mib()?;
     let begin = Instant::now();
-    let run_id = collector.newest_run().await?["run_id"].as_str().context("a run has no id")?.to_owned();
-    let bytes = collector.get(&format!("/runs/{run_id}")).await?.bytes().await?;
+    let run_id = client.newest_run().await?["run_id"].as_str().context("a run has no id")?.to_owned();
+    let bytes = client.get(&format!("/runs/{run_id}")).await?.bytes().await?;
     let read = begin.elapsed();
     ensure!(bytes.len() > steps.min(10_000), "the answer is too short: {} bytes", bytes.len());
-    Ok(Row { store, short, huge, read, rss_after_read_mib: collector.peak_rss_mib()? })
+    let rss_after_read_mib = collector.peak_rss_mib()?;
+    collector.stop().await?;
+    Ok(Row { store, short, huge, peak_rss_mib, rss_after_read_mib, read })
 }
 
 /// Sends all but the last request over several connections, then that one, and waits for the row of the newest run.
-async fn send(collector: &Arc<Collector>, requests: Vec<Vec<u8>>, steps_per_run: usize) -> anyhow::Result<Seen> {
+async fn send(client: &Arc<Client>, requests: Vec<Vec<u8>>, steps_per_run: usize) -> anyhow::Result<Seen> {
     let requests = Arc::new(requests);
     let next = Arc::new(AtomicUsize::new(0));
     let begin = Instant::now();
     let mut tasks = Vec::new();
     for _ in 0..CONNECTIONS {
-        let (collector, requests, next) = (collector.clone(), requests.clone(), next.clone());
+        let (client, requests, next) = (client.clone(), requests.clone(), next.clone());
         tasks.push(tokio::spawn(async move {
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 if number + 1 >= requests.len() {
                     return anyhow::Ok(());
                 }
-                post(&collector, requests[number].clone()).await?;
+                post(&client, requests[number].clone()).await?;
             }
         }));
     }
@@ -109,11 +116,11 @@ async fn send(collector: &Arc<Collector>, requests: Vec<Vec<u8>>, steps_per_run:
         task.await??;
     }
     if let Some(last) = requests.last() {
-        post(collector, last.clone()).await?;
+        post(client, last.clone()).await?;
     }
     let acknowledged = begin.elapsed();
     loop {
-        let run = collector.newest_run().await?;
+        let run = client.newest_run().await?;
         let tokens = (steps_per_run as u64 - 1) * TOKENS_PER_CALL;
         if run["step_count"] == steps_per_run && run["tokens"] == tokens && run["status"] == "success" {
             break;
@@ -121,28 +128,18 @@ async fn send(collector: &Arc<Collector>, requests: Vec<Vec<u8>>, steps_per_run:
         ensure!(begin.elapsed() < acknowledged + PATIENCE, "the row is still wrong: {run:#}");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    Ok(Seen { acknowledged, right: begin.elapsed(), peak_rss_mib: collector.peak_rss_mib()? })
+    Ok(Seen { acknowledged, right: begin.elapsed() })
 }
 
-async fn post(collector: &Collector, body: Vec<u8>) -> anyhow::Result<()> {
+async fn post(client: &Client, body: Vec<u8>) -> anyhow::Result<()> {
     for _ in 0..REFUSALS_MAX {
-        match collector.post(body.clone()).await? {
+        match client.post(body.clone()).await? {
             200 => return Ok(()),
             429 | 503 => tokio::time::sleep(Duration::from_secs(1)).await,
             status => bail!("answered {status}"),
         }
     }
     bail!("refused {REFUSALS_MAX} times in a row")
-}
-
-async fn fresh_database(cluster: &str) -> anyhow::Result<String> {
-    let mut connection = PgConnection::connect(cluster).await?;
-    for statement in [format!("DROP DATABASE IF EXISTS {DATABASE} WITH (FORCE)"), format!("CREATE DATABASE {DATABASE}")]
-    {
-        connection.execute(sqlx::AssertSqlSafe(statement)).await?;
-    }
-    let (server, _) = cluster.rsplit_once('/').context("the URL names no database")?;
-    Ok(format!("{server}/{DATABASE}"))
 }
 
 fn print_table(rows: &[Row], steps: usize) {
@@ -152,14 +149,13 @@ fn print_table(rows: &[Row], steps: usize) {
     );
     println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let per_step = |time: Duration| time.as_secs_f64() * 1e6 / steps as f64;
-    for Row { store, short, huge, rss_after_read_mib, read } in rows {
+    for Row { store, short, huge, peak_rss_mib, rss_after_read_mib, read } in rows {
         println!(
-            "| {store} | {:.1} | {:.1} | {:.2} | {:.1} | {:.0} | {:.0} | {rss_after_read_mib:.0} |",
+            "| {store} | {:.1} | {:.1} | {:.2} | {:.1} | {peak_rss_mib:.0} | {:.0} | {rss_after_read_mib:.0} |",
             per_step(short.right),
             per_step(huge.right),
             huge.right.as_secs_f64() / short.right.as_secs_f64(),
             per_step(huge.acknowledged),
-            huge.peak_rss_mib.max(short.peak_rss_mib),
             read.as_secs_f64() * 1e3,
         );
     }

@@ -82,9 +82,9 @@ pub async fn run(
     }
 
     tokio::time::sleep_until(from.into()).await;
-    let cpu_before = collector.cpu_seconds()?;
+    let cpu_before = cpu_seconds(collector.pid()?)?;
     tokio::time::sleep_until(until.into()).await;
-    let cpu_seconds = collector.cpu_seconds()? - cpu_before;
+    let cpu_seconds = cpu_seconds(collector.pid()?)? - cpu_before;
 
     let mut all = Vec::new();
     for task in tasks {
@@ -108,6 +108,20 @@ pub async fn run(
     })
 }
 
+/// CPU time of all threads of the process so far, user and system.
+fn cpu_seconds(pid: u32) -> anyhow::Result<f64> {
+    // USER_HZ, the unit of /proc/PID/stat, is 100 on every Linux architecture that Rust supports.
+    const TICKS_PER_SECOND: f64 = 100.0;
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat"))?;
+    // The second field, the name in parentheses, may hold spaces; utime and stime are fields 14 and 15.
+    let after_name = stat.rsplit_once(')').context("no name in /proc/PID/stat")?.1;
+    let ticks = |field: usize| -> anyhow::Result<f64> {
+        let word = after_name.split_whitespace().nth(field - 3).context("/proc/PID/stat is short")?;
+        Ok(word.parse()?)
+    };
+    Ok((ticks(14)? + ticks(15)?) / TICKS_PER_SECOND)
+}
+
 /// One TCP connection, as an exporter keeps it.
 enum Connection {
     Http { sender: hyper::client::conn::http1::SendRequest<Full<Bytes>>, key: String },
@@ -117,7 +131,7 @@ enum Connection {
 impl Connection {
     async fn open(collector: &Collector, protocol: Protocol) -> anyhow::Result<Connection> {
         let key = format!("Bearer {}", collector.key);
-        let port = if protocol == Protocol::Http { collector.http_port } else { collector.grpc_port };
+        let port = collector.port;
         let stream = TcpStream::connect(("127.0.0.1", port)).await?;
         stream.set_nodelay(true)?;
         let io = TokioIo::new(stream);

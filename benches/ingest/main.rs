@@ -14,6 +14,9 @@
 //!
 //! Linux only: CPU time and memory are read from /proc.
 
+#[path = "../cluster.rs"]
+mod cluster;
+#[path = "../collector.rs"]
 mod collector;
 mod load;
 mod payload;
@@ -26,10 +29,10 @@ use std::time::{Duration, SystemTime};
 
 use anyhow::{Context, ensure};
 
+use crate::cluster::Cluster;
 use crate::collector::Collector;
 use crate::load::{Plan, Protocol, Seen};
 use crate::payload::{SPANS_PER_REQUEST, SPANS_PER_TRACE, Template};
-use crate::postgres::Postgres;
 
 /// Rows of one transaction of the floor.
 const ROWS_PER_TRANSACTION: usize = 2_000;
@@ -71,9 +74,8 @@ async fn main() -> anyhow::Result<()> {
 
     let directory = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR"))?;
     let mut rows = sqlite_rows(directory.path(), &template, &plan).await?;
-    match std::env::var("VECTOROS_BENCH_POSTGRES") {
-        Ok(url) => rows.extend(postgres_rows(&Postgres::at(&url)?, directory.path(), &template, &plan).await?),
-        Err(_) => println!("VECTOROS_BENCH_POSTGRES is not set: SQLite only"),
+    if let Some(cluster) = Cluster::of_environment()? {
+        rows.extend(postgres_rows(&cluster, directory.path(), &template, &plan).await?);
     }
     print_table(&rows);
     Ok(())
@@ -97,7 +99,7 @@ async fn sqlite_rows(directory: &Path, template: &Arc<Template>, plan: &Plan) ->
 }
 
 async fn postgres_rows(
-    cluster: &Postgres,
+    cluster: &Cluster,
     directory: &Path,
     template: &Arc<Template>,
     plan: &Plan,
@@ -108,12 +110,12 @@ async fn postgres_rows(
         let collector = Collector::start(&url, directory).await?;
         let seen = load::run(&collector, protocol, template.clone(), plan).await?;
         collector.stop().await?;
-        stored_exactly_once(&seen, &cluster.stored(name).await?)?;
+        stored_exactly_once(&seen, &postgres::stored(&url).await?)?;
         measured.push((protocol, seen));
     }
     let floor_url = cluster.fresh_database("vectoros_bench_floor").await?;
     collector::migrate(&floor_url, directory).await?;
-    let floor = cluster.copy_floor("vectoros_bench_http", "vectoros_bench_floor", plan.measured).await?;
+    let floor = postgres::copy_floor(&cluster.url("vectoros_bench_http"), &floor_url, plan.measured).await?;
     for name in ["vectoros_bench_http", "vectoros_bench_grpc", "vectoros_bench_floor"] {
         cluster.drop_database(name).await?;
     }

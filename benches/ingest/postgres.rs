@@ -1,110 +1,73 @@
-//! Postgres: a fresh database for each measurement, what it holds afterwards, and the floor under it.
+//! What a Postgres database holds after a measurement, and the floor under it.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use bytes::{Buf, Bytes, BytesMut};
 use futures_util::TryStreamExt;
-use sqlx::postgres::{PgConnectOptions, PgConnection};
-use sqlx::{ConnectOptions, Connection, Executor};
+use sqlx::{Connection, Executor, PgConnection};
 
 use crate::{FLOOR_ROWS_MAX, ROWS_PER_TRANSACTION, Stored};
 
 const FLOOR_CONNECTIONS: usize = 2;
 
-/// A cluster on which databases may be created and dropped.
-pub struct Postgres {
-    options: PgConnectOptions,
+pub async fn stored(url: &str) -> anyhow::Result<Stored> {
+    let mut connection = PgConnection::connect(url).await?;
+    let sql = "SELECT count(*), count(DISTINCT (run_id, step_id)) FROM steps";
+    let (rows, distinct): (i64, i64) = sqlx::query_as(sql).fetch_one(&mut connection).await?;
+    Ok(Stored { rows: rows as u64, distinct: distinct as u64 })
 }
 
-impl Postgres {
-    pub fn at(url: &str) -> anyhow::Result<Postgres> {
-        Ok(Postgres { options: url.parse().context("VECTOROS_BENCH_POSTGRES is no Postgres URL")? })
-    }
-
-    /// An empty database of that name, in place of an older one. Its URL.
-    pub async fn fresh_database(&self, name: &str) -> anyhow::Result<String> {
-        let mut connection = self.options.connect().await?;
-        for statement in [format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"), format!("CREATE DATABASE {name}")] {
-            connection.execute(sqlx::AssertSqlSafe(statement)).await?;
+/// Steps a second that two connections reach who COPY the steps of the database at `from` and their runs into the empty
+/// one `to`, which has the same tables, partitions and indexes, over and over for at least `measured`.
+pub async fn copy_floor(from: &str, to: &str, measured: Duration) -> anyhow::Result<f64> {
+    let chunks = Arc::new(read_transactions(from).await?);
+    let (mut rows, mut spent) = (0, Duration::ZERO);
+    while spent < measured {
+        let mut admin = PgConnection::connect(to).await?;
+        // Each round starts alike: no rows, and no checkpoint left over from the round before.
+        admin.execute("TRUNCATE steps, runs").await?;
+        admin.execute("CHECKPOINT").await?;
+        let mut connections = Vec::new();
+        for _ in 0..FLOOR_CONNECTIONS {
+            connections.push(PgConnection::connect(to).await?);
         }
-        Ok(self.options.clone().database(name).to_url_lossy().to_string())
-    }
-
-    pub async fn drop_database(&self, name: &str) -> anyhow::Result<()> {
-        let mut connection = self.options.connect().await?;
-        connection.execute(sqlx::AssertSqlSafe(format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)"))).await?;
-        Ok(())
-    }
-
-    pub async fn stored(&self, name: &str) -> anyhow::Result<Stored> {
-        let mut connection = self.connect(name).await?;
-        let sql = "SELECT count(*), count(DISTINCT (run_id, step_id)) FROM steps";
-        let (rows, distinct): (i64, i64) = sqlx::query_as(sql).fetch_one(&mut connection).await?;
-        Ok(Stored { rows: rows as u64, distinct: distinct as u64 })
-    }
-
-    /// Steps a second that two connections reach who COPY the steps of database `from` and their runs into the empty
-    /// one `to`, which has the same tables, partitions and indexes, over and over for at least `measured`.
-    pub async fn copy_floor(&self, from: &str, to: &str, measured: Duration) -> anyhow::Result<f64> {
-        let chunks = Arc::new(self.read_transactions(from).await?);
-        let (mut rows, mut spent) = (0, Duration::ZERO);
-        while spent < measured {
-            let mut admin = self.connect(to).await?;
-            // Each round starts alike: no rows, and no checkpoint left over from the round before.
-            admin.execute("TRUNCATE steps, runs").await?;
-            admin.execute("CHECKPOINT").await?;
-            let mut connections = Vec::new();
-            for _ in 0..FLOOR_CONNECTIONS {
-                connections.push(self.connect(to).await?);
-            }
-            let begin = Instant::now();
-            let copies: Vec<_> = connections
-                .into_iter()
-                .enumerate()
-                .map(|(first, connection)| tokio::spawn(copy_in(connection, chunks.clone(), first)))
-                .collect();
-            for copy in copies {
-                rows += copy.await??;
-            }
-            spent += begin.elapsed();
+        let begin = Instant::now();
+        let copies: Vec<_> = connections
+            .into_iter()
+            .enumerate()
+            .map(|(first, connection)| tokio::spawn(copy_in(connection, chunks.clone(), first)))
+            .collect();
+        for copy in copies {
+            rows += copy.await??;
         }
-        Ok(rows as f64 / spent.as_secs_f64())
+        spent += begin.elapsed();
     }
+    Ok(rows as f64 / spent.as_secs_f64())
+}
 
-    /// What the collector wrote, in portions of a transaction: steps, and their share of the runs.
-    async fn read_transactions(&self, database: &str) -> anyhow::Result<Vec<[Bytes; 2]>> {
-        let mut connection = self.connect(database).await?;
-        let sql = "SELECT (SELECT count(*) FROM steps), (SELECT count(*) FROM runs)";
-        let (all_steps, all_runs): (i64, i64) = sqlx::query_as(sql).fetch_one(&mut connection).await?;
-        let runs_of = |steps: usize| (steps as u64 * all_runs as u64).div_ceil(all_steps.max(1) as u64) as usize;
-        let steps = self.read_chunks(database, "steps", FLOOR_ROWS_MAX, ROWS_PER_TRANSACTION).await?;
-        let runs = self.read_chunks(database, "runs", runs_of(FLOOR_ROWS_MAX), runs_of(ROWS_PER_TRANSACTION)).await?;
-        Ok(steps.into_iter().zip(runs).map(|(steps, runs)| [steps, runs]).collect())
-    }
+/// What the collector wrote, in portions of a transaction: steps, and their share of the runs.
+async fn read_transactions(url: &str) -> anyhow::Result<Vec<[Bytes; 2]>> {
+    let mut connection = PgConnection::connect(url).await?;
+    let sql = "SELECT (SELECT count(*) FROM steps), (SELECT count(*) FROM runs)";
+    let (all_steps, all_runs): (i64, i64) = sqlx::query_as(sql).fetch_one(&mut connection).await?;
+    let runs_of = |steps: usize| (steps as u64 * all_runs as u64).div_ceil(all_steps.max(1) as u64) as usize;
+    let steps = read_chunks(url, "steps", FLOOR_ROWS_MAX, ROWS_PER_TRANSACTION).await?;
+    let runs = read_chunks(url, "runs", runs_of(FLOOR_ROWS_MAX), runs_of(ROWS_PER_TRANSACTION)).await?;
+    Ok(steps.into_iter().zip(runs).map(|(steps, runs)| [steps, runs]).collect())
+}
 
-    /// Rows of a table in binary COPY format, one complete stream for each portion.
-    async fn read_chunks(
-        &self,
-        database: &str,
-        table: &str,
-        rows: usize,
-        portion: usize,
-    ) -> anyhow::Result<Vec<Bytes>> {
-        let mut connection = self.connect(database).await?;
-        let sql = format!("COPY (SELECT * FROM {table} LIMIT {rows}) TO STDOUT (FORMAT binary)");
-        let mut stream = connection.copy_out_raw(&sql).await?;
-        let mut bytes = BytesMut::new();
-        while let Some(part) = stream.try_next().await? {
-            bytes.extend_from_slice(&part);
-        }
-        split(bytes.freeze(), portion)
+/// Rows of a table in binary COPY format, one complete stream for each portion.
+async fn read_chunks(url: &str, table: &str, rows: usize, portion: usize) -> anyhow::Result<Vec<Bytes>> {
+    let mut connection = PgConnection::connect(url).await?;
+    let sql = format!("COPY (SELECT * FROM {table} LIMIT {rows}) TO STDOUT (FORMAT binary)");
+    let mut stream = connection.copy_out_raw(&sql).await?;
+    let mut bytes = BytesMut::new();
+    while let Some(part) = stream.try_next().await? {
+        bytes.extend_from_slice(&part);
     }
-
-    async fn connect(&self, database: &str) -> anyhow::Result<PgConnection> {
-        Ok(PgConnection::connect_with(&self.options.clone().database(database)).await?)
-    }
+    split(bytes.freeze(), portion)
 }
 
 /// Every portion of which the number is `first` modulo the number of connections, a transaction each. How many steps.

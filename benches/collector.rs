@@ -13,8 +13,8 @@ const READY_DEADLINE: Duration = Duration::from_secs(30);
 
 pub struct Collector {
     child: Child,
-    pub http_port: u16,
-    pub grpc_port: u16,
+    /// Serves both protocols.
+    pub port: u16,
     pub key: String,
 }
 
@@ -29,22 +29,22 @@ impl Collector {
         let created: serde_json::Value = serde_json::from_str(&created).context("what `keys create --json` printed")?;
         let key = created["key"].as_str().context("`keys create --json` printed no key")?.to_owned();
 
-        let (http_port, grpc_port) = (free_port()?, free_port()?);
+        let (port, other_port) = (free_port()?, free_port()?);
         let child = command(database_url, directory)
             .arg("serve")
-            .env("VECTOROS_SERVER__HTTP", format!("127.0.0.1:{http_port}"))
-            .env("VECTOROS_SERVER__GRPC", format!("127.0.0.1:{grpc_port}"))
+            .env("VECTOROS_SERVER__HTTP", format!("127.0.0.1:{port}"))
+            .env("VECTOROS_SERVER__GRPC", format!("127.0.0.1:{other_port}"))
             .env("VECTOROS_LOG__LEVEL", "warn")
             .stdout(Stdio::null())
             .spawn()
             .context("starting the collector")?;
-        let mut collector = Collector { child, http_port, grpc_port, key };
+        let mut collector = Collector { child, port, key };
         collector.wait_until_ready().await?;
         Ok(collector)
     }
 
     async fn wait_until_ready(&mut self) -> anyhow::Result<()> {
-        let url = format!("http://127.0.0.1:{}/readyz", self.http_port);
+        let url = format!("http://127.0.0.1:{}/readyz", self.port);
         let deadline = Instant::now() + READY_DEADLINE;
         loop {
             let seen = match reqwest::get(&url).await {
@@ -62,20 +62,6 @@ impl Collector {
         }
     }
 
-    /// CPU time of all its threads so far, user and system.
-    pub fn cpu_seconds(&self) -> anyhow::Result<f64> {
-        // USER_HZ, the unit of /proc/PID/stat, is 100 on every Linux architecture that Rust supports.
-        const TICKS_PER_SECOND: f64 = 100.0;
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid()?))?;
-        // The second field, the name in parentheses, may hold spaces; utime and stime are fields 14 and 15.
-        let after_name = stat.rsplit_once(')').context("no name in /proc/PID/stat")?.1;
-        let ticks = |field: usize| -> anyhow::Result<f64> {
-            let word = after_name.split_whitespace().nth(field - 3).context("/proc/PID/stat is short")?;
-            Ok(word.parse()?)
-        };
-        Ok((ticks(14)? + ticks(15)?) / TICKS_PER_SECOND)
-    }
-
     /// The most memory it ever had resident.
     pub fn peak_rss_mib(&self) -> anyhow::Result<f64> {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid()?))?;
@@ -84,7 +70,7 @@ impl Collector {
         Ok(kib / 1024.0)
     }
 
-    fn pid(&self) -> anyhow::Result<u32> {
+    pub fn pid(&self) -> anyhow::Result<u32> {
         self.child.id().context("the collector has stopped")
     }
 
