@@ -91,8 +91,6 @@ const COUNTS: [(Count, u8, &str); 11] = [
 
 /// Rank of the counts: after those of the GenAI conventions and of OpenInference on the same span.
 const COUNT: u8 = 90;
-/// Rank of counts that were put right by what the provider itself reported.
-const CORRECTED: u8 = 5;
 
 /// Rank of `ai.model.provider`: before `llm.provider` and `gen_ai.system`.
 const PROVIDER_RANK: u8 = 30;
@@ -275,7 +273,7 @@ fn provider_metadata(text: &str, sent: &Sent<'_>, draft: &mut Draft<'_>) {
         let own = ["ai.usage.inputTokens", "ai.usage.promptTokens", "gen_ai.usage.input_tokens"];
         let told = own.iter().find_map(|key| sent.get(key).map(usable::count)?.ok().flatten());
         let uncached = number(&report, "/usage/input_tokens").or(told);
-        offer(Count::Input, CORRECTED, uncached.map(|n| n.saturating_add(cached)));
+        offer(Count::Input, field::CORRECTED, uncached.map(|n| n.saturating_add(cached)));
     }
 }
 

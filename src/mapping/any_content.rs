@@ -85,10 +85,6 @@ impl<'a> Contents<'a> {
             return;
         }
         let Some(words) = Words::of(key) else { return };
-        let is_setting = ["system_", "template", "schema", "setting", "config", "format"];
-        if is_setting.iter().any(|part| words.has(part)) || !usable::is_usable(value) {
-            return;
-        }
         if matches!(value, AnyValue::Bool(_)) && *kind != StepType::ToolCall {
             return;
         }
@@ -105,6 +101,10 @@ impl<'a> Contents<'a> {
         } else {
             return;
         };
+        let is_setting = ["system_", "template", "schema", "setting", "config", "format"];
+        if is_setting.iter().any(|part| words.has(part)) || !usable::is_usable(value) {
+            return;
+        }
         let candidate = Candidate { place, is_bare: !key.contains(['.', '_', ':']), value };
         if slot.is_none_or(|known| place < known.place) {
             *slot = Some(candidate);

@@ -61,14 +61,15 @@ fn read(event: &Event) -> Option<(Side, Value)> {
     let role = span::get(&event.attributes, "role").and_then(AnyValue::as_str);
     let by_name = side_of_name(&event.name);
     for (key, value) in event.attributes.iter().filter(|(_, value)| usable::is_usable(value)) {
-        let Some(last) = last_word(key, &mut [0; 12]).map(str::to_owned) else { continue };
+        let mut buffer = [0; 12];
+        let Some(last) = last_word(key, &mut buffer) else { continue };
+        let by_key = Words::of(key).and_then(|words| any_content::side_of(&words));
         let side = match role {
             Some("assistant" | "ai" | "model") => Some(Side::Output),
             Some(_) => Some(Side::Input),
-            None => Words::of(key).and_then(|words| any_content::side_of(&words)).or(by_name),
+            None => by_key.or(by_name),
         };
-        let is_body =
-            BODY.contains(&last.as_str()) || Words::of(key).is_some_and(|w| any_content::side_of(&w).is_some());
+        let is_body = BODY.contains(&last) || by_key.is_some();
         let (Some(side), true) = (side, is_body) else { continue };
         let value = opened(value);
         return Some((

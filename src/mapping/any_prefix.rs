@@ -125,7 +125,8 @@ fn spends_tokens(sent: &Sent<'_>) -> bool {
     let (mut model, mut input, mut output) = (false, false, false);
     for (key, value) in &sent.span.attributes {
         if is_number(value) {
-            match Words::of(key).as_ref().filter(|_| key.contains('.')).and_then(familiar::counted) {
+            let words = Some(key).filter(|key| key.contains('.')).and_then(|key| Words::of(key));
+            match words.as_ref().and_then(spent) {
                 Some(Counted::Of(Count::Input) | Counted::UncachedInput) => input = true,
                 Some(Counted::Of(Count::Output)) => output = true,
                 _ => {}
@@ -152,8 +153,10 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     let mut found = Found::default();
     for (key, value) in &sent.span.attributes {
         if is_number(value) {
-            count(key, value, draft, &mut found);
-            number(key, value, kind, draft);
+            if let Some(words) = Words::of(key) {
+                count(&words, value, draft, &mut found);
+                number(key, &words, value, kind, draft);
+            }
         } else {
             found.look_at(key, value, kind, draft);
         }
@@ -248,8 +251,21 @@ impl<'a> Found<'a> {
     }
 }
 
-fn count(key: &str, value: &AnyValue, draft: &mut Draft<'_>, found: &mut Found<'_>) {
-    let Some(counted) = Words::of(key).as_ref().and_then(familiar::counted) else { return };
+/// What the key of a number counts, if it counts tokens that were spent.
+fn spent(words: &Words) -> Option<Counted> {
+    familiar::counted(words).filter(|_| familiar::are_spent(words))
+}
+
+fn count(words: &Words, value: &AnyValue, draft: &mut Draft<'_>, found: &mut Found<'_>) {
+    let Some(counted) = familiar::counted(words) else { return };
+    // Asked before the many words that are none of usage: dialects have supplied most counts.
+    let is_wanted = match counted {
+        Counted::Of(count) => draft.wants_count(count, field::ANY_PREFIX),
+        Counted::UncachedInput => true,
+    };
+    if !is_wanted || !familiar::are_spent(words) {
+        return;
+    }
     let Ok(Some(n)) = usable::count(value) else { return };
     match counted {
         Counted::Of(count) => draft.offer_count(count, field::ANY_PREFIX, "*.usage.*", n),
@@ -257,19 +273,18 @@ fn count(key: &str, value: &AnyValue, draft: &mut Draft<'_>, found: &mut Found<'
     }
 }
 
-fn is_cost(key: &str) -> bool {
-    Words::of(key).is_some_and(|words| words.place_in(&COSTS).is_some() && !words.has("per_"))
+fn is_cost(words: &Words) -> bool {
+    words.place_in(&COSTS).is_some() && !words.has("per_")
 }
 
 /// Numbers that are no tokens: what it cost, and how long the first token took.
-fn number(key: &str, value: &AnyValue, kind: &StepType, draft: &mut Draft<'_>) {
+fn number(key: &str, words: &Words, value: &AnyValue, kind: &StepType, draft: &mut Draft<'_>) {
     let mut buffer = [0; 12];
     match last_word(key, &mut buffer) {
-        Some("cost" | "usd" | "total") if kind.is_call() && draft.cost.is_none() && is_cost(key) => {
+        Some("cost" | "usd" | "total") if kind.is_call() && draft.cost.is_none() && is_cost(words) => {
             draft.offer_cost("*.cost", Some(value));
         }
         Some("token" | "ms") if draft.time_to_first_token_ms.is_none() => {
-            let Some(words) = Words::of(key) else { return };
             let is_ms = words.ends("time_to_first_token_ms") || words.ends("ttft_ms");
             let is_s = words.ends("latency_time_to_first_token");
             if is_ms || is_s {
@@ -362,7 +377,9 @@ pub(super) fn usage_of_event<'a>(attributes: &'a [(String, AnyValue)], draft: &m
     let mut found = Found::default();
     for (key, value) in attributes {
         if is_number(value) {
-            count(key, value, draft, &mut found);
+            if let Some(words) = Words::of(key) {
+                count(&words, value, draft, &mut found);
+            }
         } else if Words::of(key).is_some_and(|words| words.place_in(&FINISH_REASONS).is_some())
             && let Some(reason) = usable::scalar_text(value)
         {
@@ -372,12 +389,12 @@ pub(super) fn usage_of_event<'a>(attributes: &'a [(String, AnyValue)], draft: &m
 }
 
 /// A report in the provider's words, whatever they are: each number by the words that lead to it.
-pub(super) fn raw_usage(draft: &mut Draft<'_>, report: &Value) {
+fn raw_usage(draft: &mut Draft<'_>, report: &Value) {
     let had_input = draft.count(Count::Input).is_some();
     let Some(report) = report.as_object() else { return };
     let mut offer = |path: &str, n: &Value| {
         let Some(n) = n.as_i64().filter(|n| *n >= 0) else { return };
-        let Some(Counted::Of(count)) = Words::of(path).as_ref().and_then(familiar::counted) else { return };
+        let Some(Counted::Of(count)) = Words::of(path).as_ref().and_then(spent) else { return };
         draft.offer_count(count, field::CONTENT, "*.usage", n);
     };
     for (name, value) in report {
@@ -388,22 +405,21 @@ pub(super) fn raw_usage(draft: &mut Draft<'_>, report: &Value) {
             n => offer(&format!("usage.{name}"), n),
         }
     }
-    let beside = ["cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens"];
     if !had_input && report.contains_key("input_tokens") | report.contains_key("inputTokens") {
-        draft.cache_is_outside |= beside.iter().any(|name| report.contains_key(*name));
+        draft.cache_is_outside |= content_json::CACHE_BESIDE_INPUT.iter().any(|name| report.contains_key(*name));
     }
 }
 
 /// Model, id and usage of a call may stand in its answer alone.
-fn answer<'a>(draft: &mut Draft<'a>, output: Option<&'a AnyValue>) {
-    let wanted = !draft.has_counts() || draft.wants(Text::Model, field::CONTENT);
-    let text = match (draft.content(Side::Output), output) {
-        _ if !wanted => return,
-        (Some(content), _) => content.text.clone(),
-        (None, Some(AnyValue::Str(text))) => Cow::Borrowed(text.as_str()),
-        _ => return,
-    };
-    content_json::read_answer(draft, "*.output", &text);
+fn answer(draft: &mut Draft<'_>, output: Option<&AnyValue>) {
+    if draft.has_counts() && !draft.wants(Text::Model, field::CONTENT) {
+        return;
+    }
+    if draft.content(Side::Output).is_some() {
+        draft.read_content(Side::Output, |draft, text| content_json::read_answer(draft, "*.output", text));
+    } else if let Some(AnyValue::Str(text)) = output {
+        content_json::read_answer(draft, "*.output", text);
+    }
 }
 
 /// A tool whose span is called by its class: the result, a serialised message of the tool, tells its name.
@@ -412,13 +428,14 @@ fn tool_of_result<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
     if !TOOL_CLASSES.contains(&name) {
         return;
     }
-    let Some(text) = draft.content(Side::Output).map(|content| content.text.clone()) else { return };
-    if let Some(name) = content_json::tool_name(&text) {
-        draft.offer_text(Text::Name, field::CERTAIN, "*.output", name.into());
-    }
-    if draft.wants(Text::ToolCallId, field::CONTENT)
-        && let Some(id) = content_json::tool_call_id(&text)
-    {
-        draft.offer_text(Text::ToolCallId, field::CONTENT, "*.output", id.into());
-    }
+    draft.read_content(Side::Output, |draft, text| {
+        if let Some(name) = content_json::tool_name(text) {
+            draft.offer_text(Text::Name, field::CERTAIN, "*.output", name.into());
+        }
+        if draft.wants(Text::ToolCallId, field::CONTENT)
+            && let Some(id) = content_json::tool_call_id(text)
+        {
+            draft.offer_text(Text::ToolCallId, field::CONTENT, "*.output", id.into());
+        }
+    });
 }

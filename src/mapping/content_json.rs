@@ -125,10 +125,13 @@ fn loose<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<Cow<'de, s
 
 /// Offers what the answer of a model, as JSON text, knows of its call.
 pub(super) fn read_answer(draft: &mut Draft<'_>, key: &'static str, text: &str) {
+    if !text.starts_with('{') || text.len() > SEARCHED_BYTES_MAX {
+        return;
+    }
     let wants_id = draft.wants(Text::ResponseId, field::CONTENT);
     let wants_model = draft.wants(Text::Model, field::CONTENT);
     let wants_usage = !draft.has_counts() || wants_details(draft, text);
-    if !(wants_id || wants_model || wants_usage) || !text.starts_with('{') || text.len() > SEARCHED_BYTES_MAX {
+    if !(wants_id || wants_model || wants_usage) {
         return;
     }
     let Ok(answer) = serde_json::from_str::<Answer<'_>>(text) else { return };
@@ -177,8 +180,6 @@ fn wants_details(draft: &Draft<'_>, text: &str) -> bool {
 /// Offers what a provider reported, in its own words, beside counts that an instrumentation made of it. Where the cache
 /// stands beside the input, the report knows better what the whole input was.
 pub(super) fn read_usage_report(draft: &mut Draft<'_>, key: &'static str, report: &Value) {
-    /// Before the counts of any instrumentation.
-    const CORRECTED: u8 = 5;
     let number = |names: &[&str]| names.iter().find_map(|name| report.get(name)?.as_i64()).filter(|n| *n >= 0);
     let read = number(&["cache_read_input_tokens", "cacheReadInputTokens"]);
     let write = number(&["cache_creation_input_tokens", "cacheWriteInputTokens"]);
@@ -186,60 +187,62 @@ pub(super) fn read_usage_report(draft: &mut Draft<'_>, key: &'static str, report
     if cached > 0
         && let Some(input) = number(&["input_tokens", "inputTokens"])
     {
-        draft.offer_count(Count::Input, CORRECTED, key, input.saturating_add(cached));
+        draft.offer_count(Count::Input, field::CORRECTED, key, input.saturating_add(cached));
     }
-    for (count, pointers) in REPORTED.iter().filter(|(count, _)| cached == 0 || *count != Count::Total) {
-        let found = pointers.iter().find_map(|pointer| report.pointer(pointer)?.as_i64());
-        if let Some(n) = found.filter(|n| *n >= 0) {
-            draft.offer_count(*count, field::CONTENT, key, n);
-        }
+    for (count, n) in reported(report).filter(|(count, _)| cached == 0 || *count != Count::Total) {
+        draft.offer_count(count, field::CONTENT, key, n);
     }
 }
 
+/// Their presence says that the input leaves out what came from the cache or went into it.
+pub(super) const CACHE_BESIDE_INPUT: [&str; 3] =
+    ["cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens"];
+
+/// Names in a provider's report, with a slash before those of an inner object.
 const REPORTED: [(Count, &[&str]); 6] = [
-    (Count::Input, &["/prompt_tokens", "/input_tokens", "/promptTokenCount", "/prompt_token_count", "/inputTokens"]),
+    (Count::Input, &["prompt_tokens", "input_tokens", "promptTokenCount", "prompt_token_count", "inputTokens"]),
     (
         Count::Output,
-        &["/completion_tokens", "/output_tokens", "/candidatesTokenCount", "/candidates_token_count", "/outputTokens"],
+        &["completion_tokens", "output_tokens", "candidatesTokenCount", "candidates_token_count", "outputTokens"],
     ),
-    (Count::Total, &["/total_tokens", "/totalTokenCount", "/total_token_count", "/totalTokens"]),
+    (Count::Total, &["total_tokens", "totalTokenCount", "total_token_count", "totalTokens"]),
     (
         Count::CacheRead,
         &[
-            "/prompt_tokens_details/cached_tokens",
-            "/input_tokens_details/cached_tokens",
-            "/input_token_details/cache_read",
-            "/cache_read_input_tokens",
-            "/cached_input_tokens",
-            "/prompt_cached_tokens",
-            "/cachedContentTokens",
-            "/cachedContentTokenCount",
-            "/cached_content_token_count",
-            "/cacheReadInputTokens",
-            "/cached_prompt_tokens",
+            "prompt_tokens_details/cached_tokens",
+            "input_tokens_details/cached_tokens",
+            "input_token_details/cache_read",
+            "cache_read_input_tokens",
+            "cached_input_tokens",
+            "prompt_cached_tokens",
+            "cachedContentTokens",
+            "cachedContentTokenCount",
+            "cached_content_token_count",
+            "cacheReadInputTokens",
+            "cached_prompt_tokens",
         ],
     ),
     (
         Count::CacheWrite,
         &[
-            "/cache_creation_input_tokens",
-            "/input_token_details/cache_creation",
-            "/cacheWriteInputTokens",
-            "/cache_creation_tokens",
-            "/input_tokens_details/cache_write_tokens",
-            "/cache_write_input_tokens",
+            "cache_creation_input_tokens",
+            "input_token_details/cache_creation",
+            "cacheWriteInputTokens",
+            "cache_creation_tokens",
+            "input_tokens_details/cache_write_tokens",
+            "cache_write_input_tokens",
         ],
     ),
     (
         Count::Reasoning,
         &[
-            "/completion_tokens_details/reasoning_tokens",
-            "/output_tokens_details/reasoning_tokens",
-            "/output_token_details/reasoning",
-            "/thoughtsTokenCount",
-            "/thoughts_token_count",
-            "/thoughtsTokens",
-            "/reasoning_tokens",
+            "completion_tokens_details/reasoning_tokens",
+            "output_tokens_details/reasoning_tokens",
+            "output_token_details/reasoning",
+            "thoughtsTokenCount",
+            "thoughts_token_count",
+            "thoughtsTokens",
+            "reasoning_tokens",
         ],
     ),
 ];
@@ -260,17 +263,21 @@ pub(super) fn read_total_usage(draft: &mut Draft<'_>, key: &'static str, text: &
 /// Usage in a provider's own words. Anthropic and Bedrock count the cache beside the input; where a flat key already
 /// told another input, it is that key's matter.
 pub(super) fn read_usage(draft: &mut Draft<'_>, rank: u8, key: &'static str, report: &Value) {
-    for (count, pointers) in REPORTED {
-        let found = pointers.iter().find_map(|pointer| report.pointer(pointer)?.as_i64());
-        if let Some(n) = found.filter(|n| *n >= 0) {
-            let is_input = count == Count::Input;
-            draft.offer_count(count, rank, key, n);
-            if is_input && draft.count(Count::Input) == Some(n) {
-                let beside = ["cache_read_input_tokens", "cache_creation_input_tokens", "cacheReadInputTokens"];
-                draft.cache_is_outside |= beside.iter().any(|name| report.get(name).is_some());
-            }
+    for (count, n) in reported(report) {
+        draft.offer_count(count, rank, key, n);
+        if count == Count::Input && draft.count(Count::Input) == Some(n) {
+            draft.cache_is_outside |= CACHE_BESIDE_INPUT.iter().any(|name| report.get(name).is_some());
         }
     }
+}
+
+/// The counts of a provider's report.
+pub(super) fn reported(report: &Value) -> impl Iterator<Item = (Count, i64)> {
+    let at = move |path: &str| path.split('/').try_fold(report, |value, name| value.get(name))?.as_i64();
+    REPORTED.into_iter().filter_map(move |(count, paths)| {
+        let n = paths.iter().find_map(|path| at(path)).filter(|n| *n >= 0)?;
+        Some((count, n))
+    })
 }
 
 /// The call that a serialised tool message answers.

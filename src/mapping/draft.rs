@@ -379,10 +379,14 @@ impl<'a> Draft<'a> {
     }
 
     pub(super) fn offer_count(&mut self, count: Count, rank: u8, key: &'static str, n: i64) {
-        let best = &mut self.counts[count as usize];
-        if best.is_none_or(|(best, ..)| rank < best) {
-            *best = Some((rank, key, n));
+        if self.wants_count(count, rank) {
+            self.counts[count as usize] = Some((rank, key, n));
         }
+    }
+
+    /// Whether an offer of this rank would win.
+    pub(super) fn wants_count(&self, count: Count, rank: u8) -> bool {
+        self.counts[count as usize].is_none_or(|(best, ..)| rank < best)
     }
 
     pub(super) fn count(&self, count: Count) -> Option<i64> {
@@ -395,10 +399,9 @@ impl<'a> Draft<'a> {
 
     /// Offers the value under `key` as it stands.
     pub(super) fn offer_attribute(&mut self, side: Side, family: Family, sent: &Sent<'a>, key: &'static str) {
-        self.offer_content(side, family, || {
-            let text = usable::content_text(sent.get(key)?)?;
-            Some(Content { source: key, text })
-        });
+        // Most are absent, and told so by one look.
+        let Some(value) = sent.get(key) else { return };
+        self.offer_content(side, family, || Some(Content { source: key, text: usable::content_text(value)? }));
     }
 
     /// Makes and takes a text, if nothing better stands there and this type of step uses the family at all.
@@ -415,6 +418,14 @@ impl<'a> Draft<'a> {
 
     pub(super) fn content(&self, side: Side) -> Option<&Content<'a>> {
         self.contents[side as usize].as_ref().map(|(_, content)| content)
+    }
+
+    /// Lets `read` look into the text while it offers what it finds there.
+    pub(super) fn read_content(&mut self, side: Side, read: impl FnOnce(&mut Draft<'a>, &str)) {
+        if let Some((rank, content)) = self.contents[side as usize].take() {
+            read(self, &content.text);
+            self.contents[side as usize] = Some((rank, content));
+        }
     }
 
     pub(super) fn take_content(&mut self, side: Side) -> Option<Content<'a>> {

@@ -44,7 +44,9 @@ pub(super) struct Words(String);
 impl Words {
     /// `None` for keys of other conventions and for endless ones.
     pub(super) fn of(key: &str) -> Option<Words> {
-        if key.len() > KEY_BYTES_MAX || FOREIGN.iter().any(|prefix| key.starts_with(prefix)) {
+        let first = key.as_bytes().first();
+        let is_foreign = |prefix: &&str| prefix.as_bytes().first() == first && key.starts_with(*prefix);
+        if key.len() > KEY_BYTES_MAX || FOREIGN.iter().any(is_foreign) {
             return None;
         }
         let mut words = String::with_capacity(key.len() + 8);
@@ -68,12 +70,20 @@ impl Words {
 
     /// Whether the key ends in these words, or is nothing else.
     pub(super) fn ends(&self, words: &str) -> bool {
-        self.0.strip_suffix(words).is_some_and(|before| before.is_empty() || before.ends_with('_'))
+        self.before(words).is_some_and(|before| before.is_empty() || before.ends_with('_'))
     }
 
     /// Whether there is a prefix before these words.
     pub(super) fn ends_after_prefix(&self, words: &str) -> bool {
-        self.0.strip_suffix(words).is_some_and(|before| before.len() > 1 && before.ends_with('_'))
+        self.before(words).is_some_and(|before| before.len() > 1 && before.ends_with('_'))
+    }
+
+    /// Most endings that are asked for are told apart by one byte.
+    fn before(&self, ending: &str) -> Option<&str> {
+        if self.0.as_bytes().last() != ending.as_bytes().last() {
+            return None;
+        }
+        self.0.strip_suffix(ending)
     }
 
     pub(super) fn has(&self, part: &str) -> bool {
@@ -161,36 +171,9 @@ pub(super) enum Counted {
     UncachedInput,
 }
 
-/// What the key of a number counts, if it counts tokens that were spent.
+/// What the key of a number counts, if it counts tokens at all; whether they were spent, [`are_spent`] tells.
 pub(super) fn counted(words: &Words) -> Option<Counted> {
-    const NO_USAGE: [&str; 25] = [
-        "estimat",
-        "max_",
-        "min_",
-        "limit",
-        "budget",
-        "per_",
-        "remaining",
-        "partial",
-        "cost",
-        "price",
-        "window",
-        "rate",
-        "audio",
-        "image",
-        "video",
-        "prediction",
-        "ephemeral",
-        "cumulative",
-        "aggregated",
-        "threshold",
-        "messages",
-        "length",
-        "tool_use",
-        "num_",
-        "text_token",
-    ];
-    if !(words.has("token") || words.has("usage")) || NO_USAGE.iter().any(|part| words.has(part)) {
+    if !(words.has("token") || words.has("usage")) {
         return None;
     }
     // A count of messages or tools is none of tokens.
@@ -220,6 +203,38 @@ pub(super) fn counted(words: &Words) -> Option<Counted> {
         return None;
     };
     Some(Counted::Of(count))
+}
+
+/// Whether tokens that a key counts were spent: no limit, no estimate, no part of another count.
+pub(super) fn are_spent(words: &Words) -> bool {
+    const NO_USAGE: [&str; 25] = [
+        "estimat",
+        "max_",
+        "min_",
+        "limit",
+        "budget",
+        "per_",
+        "remaining",
+        "partial",
+        "cost",
+        "price",
+        "window",
+        "rate",
+        "audio",
+        "image",
+        "video",
+        "prediction",
+        "ephemeral",
+        "cumulative",
+        "aggregated",
+        "threshold",
+        "messages",
+        "length",
+        "tool_use",
+        "num_",
+        "text_token",
+    ];
+    !NO_USAGE.iter().any(|part| words.has(part))
 }
 
 #[cfg(test)]
@@ -282,7 +297,7 @@ mod tests {
     #[test]
     fn counts_are_told_by_their_words() {
         use Count::*;
-        let of = |key: &str| Words::of(key).as_ref().and_then(counted);
+        let of = |key: &str| Words::of(key).filter(are_spent).as_ref().and_then(counted);
         for (key, count) in [
             ("acme.usage.input_tokens", Input),
             ("acme.usage.promptTokens", Input),

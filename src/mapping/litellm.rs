@@ -104,9 +104,9 @@ fn cost(sent: &Sent<'_>, draft: &mut Draft<'_>) {
 /// The provider's own report has the parts that the flat keys leave out. LiteLLM counts the cache inside the input.
 fn usage(sent: &Sent<'_>, draft: &mut Draft<'_>) {
     if let Some(report) = sent.text(USAGE).and_then(python_literal::read_json_or_literal) {
-        let cache_is_outside = draft.cache_is_outside;
-        content_json::read_usage(draft, field::CONTENT, USAGE, &report);
-        draft.cache_is_outside = cache_is_outside;
+        for (count, n) in content_json::reported(&report) {
+            draft.offer_count(count, field::CONTENT, USAGE, n);
+        }
     }
 }
 

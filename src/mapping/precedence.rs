@@ -31,6 +31,8 @@ pub(super) mod kind {
 pub(super) mod field {
     /// Corrects what every other source is known to get wrong.
     pub const CERTAIN: u8 = 1;
+    /// Counts that were put right by what the provider itself reported.
+    pub const CORRECTED: u8 = 5;
     pub const LANGFUSE: u8 = 10;
     pub const GEN_AI_RESPONSE: u8 = 20;
     pub const OPENINFERENCE_RESPONSE: u8 = 40;
