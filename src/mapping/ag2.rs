@@ -2,7 +2,6 @@
 
 use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, kind};
-use crate::mapping::usable;
 use crate::model::step::StepType;
 
 const SUCCESS: &str = "ag2.execution.success";
@@ -36,7 +35,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         draft.offer_attribute(Side::Input, Family::PlainValue, sent, key);
     }
     draft.offer_attribute(Side::Output, Family::PlainValue, sent, RESULT);
-    if sent.get(SUCCESS).and_then(usable::boolean) == Some(false) {
+    if sent.boolean(SUCCESS) == Some(false) {
         draft.failed = draft.failed.or(Some(SUCCESS));
         draft.offer_texts(sent, &[(Text::Failure, error_text::MESSAGE + 10, RESULT)]);
     }

@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, kind};
-use crate::mapping::usable;
 use crate::model::step::StepType;
 
 /// Starts of the names of workflow spans; `executor.process` is followed by the executor's id.
@@ -57,7 +56,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         }
     }
     const DURATION: &str = "agent_framework.function.invocation.duration";
-    if let Some(seconds) = sent.get(DURATION).and_then(usable::number) {
+    if let Some(seconds) = sent.number(DURATION) {
         draft.more.insert("function_duration_ms".to_owned(), Value::from(seconds * 1000.0));
     }
 }

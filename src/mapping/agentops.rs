@@ -4,7 +4,6 @@
 use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, identity, kind};
 use crate::mapping::tags;
-use crate::mapping::usable;
 use crate::model::step::StepType;
 
 const KIND: &str = "agentops.span.kind";
@@ -108,7 +107,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     draft.offer_attribute(Side::Output, Family::Workflow, sent, "workflow.final_output");
     draft.offer_attribute(Side::Output, Family::Workflow, sent, "workflow.output");
     for key in FIRST_TOKEN_S {
-        let ms = sent.get(key).and_then(usable::number).map(|seconds| seconds * 1000.0);
+        let ms = sent.number(key).map(|seconds| seconds * 1000.0);
         draft.offer_time_to_first_token_ms(key, ms);
     }
     for key in TAGS {

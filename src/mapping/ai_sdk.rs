@@ -179,7 +179,7 @@ fn streaming(sent: &Sent<'_>, draft: &mut Draft<'_>) {
         draft.streaming = draft.streaming.or(Some(true));
     }
     for key in ["ai.response.msToFirstChunk", "ai.stream.msToFirstChunk"] {
-        draft.offer_time_to_first_token_ms(key, sent.get(key).and_then(usable::number));
+        draft.offer_time_to_first_token_ms(key, sent.number(key));
     }
     let first = sent.events().iter().find(|event| event.name == "ai.stream.firstChunk");
     draft.offer_time_to_first_token_ms("ai.stream.firstChunk", first.and_then(|event| span_offset_ms(sent, event)));
@@ -225,10 +225,7 @@ fn response<'a>(sent: &Sent<'a>) -> Option<Content<'a>> {
 }
 
 fn tool_call<'a>(call: &Value) -> Part<'a> {
-    let arguments = match call.get("input").or_else(|| call.get("args")) {
-        Some(Value::String(text)) => Json::open_text(Cow::Owned(text.clone())),
-        other => Json::Value(other.cloned().unwrap_or_default()),
-    };
+    let arguments = Json::of(call.get("input").or_else(|| call.get("args")));
     let name = canonical::owned(call, "toolName").unwrap_or_default();
     Part::ToolCall { id: canonical::owned(call, "toolCallId"), name, arguments }
 }

@@ -71,7 +71,7 @@ fn read(event: &Event) -> Option<(Side, Value)> {
         };
         let is_body = BODY.contains(&last) || by_key.is_some();
         let (Some(side), true) = (side, is_body) else { continue };
-        let value = opened(value);
+        let value = usable::opened_structure(value);
         return Some((
             side,
             match role {
@@ -87,7 +87,7 @@ fn message(role: &str, content: Value, event: &Event) -> Value {
     let mut message = json!({"role": role, "content": content});
     for key in ["tool_calls", "tool_call_id", "name"] {
         if let Some(value) = span::get(&event.attributes, key).filter(|value| usable::is_usable(value)) {
-            message[key] = opened(value);
+            message[key] = usable::opened_structure(value);
         }
     }
     message
@@ -101,14 +101,4 @@ fn side_of_name(name: &str) -> Option<Side> {
         return Some(Side::Output);
     }
     INPUT.iter().any(|word| name.contains(word)).then_some(Side::Input)
-}
-
-/// A string that holds JSON structure is that structure.
-fn opened(value: &AnyValue) -> Value {
-    match value {
-        AnyValue::Str(text) if text.starts_with(['{', '[']) => {
-            serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()))
-        }
-        other => other.to_plain_json(),
-    }
 }

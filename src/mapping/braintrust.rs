@@ -6,7 +6,6 @@ use serde_json::Value;
 use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::precedence::{Family, field, kind};
 use crate::mapping::tags;
-use crate::mapping::usable;
 use crate::model::step::StepType;
 
 const KIND: &str = "braintrust.span_attributes";
@@ -65,7 +64,7 @@ fn object(sent: &Sent<'_>, key: &str) -> Option<Value> {
 
 pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
     draft.offer_counts(sent, &COUNTS);
-    let seconds = sent.get(FIRST_TOKEN_S).and_then(usable::number);
+    let seconds = sent.number(FIRST_TOKEN_S);
     draft.offer_time_to_first_token_ms(FIRST_TOKEN_S, seconds.map(|seconds| seconds * 1000.0));
     draft.offer_cost(COST, sent.get(COST));
     if let Some(metrics) = object(sent, METRICS) {

@@ -47,6 +47,16 @@ pub(super) enum Json<'a> {
     Value(Value),
 }
 
+impl Part<'_> {
+    /// Both are tool calls, and of one id.
+    pub(super) fn is_same_call(&self, other: &Part<'_>) -> bool {
+        match (self, other) {
+            (Part::ToolCall { id: Some(one), .. }, Part::ToolCall { id: Some(other), .. }) => one == other,
+            _ => false,
+        }
+    }
+}
+
 impl<'a> Json<'a> {
     /// Opens a string that holds a JSON object or list; any other value stays what it is.
     pub(super) fn open(value: &'a AnyValue) -> Json<'a> {
@@ -54,6 +64,24 @@ impl<'a> Json<'a> {
             AnyValue::Str(text) => Json::open_text(Cow::Borrowed(text)),
             other => Json::Value(other.to_plain_json()),
         }
+    }
+
+    /// The same of a value that is JSON already; one that is absent is null.
+    pub(super) fn of(value: Option<&Value>) -> Json<'a> {
+        match value {
+            Some(Value::String(text)) => Json::open_text(Cow::Owned(text.clone())),
+            other => Json::Value(other.cloned().unwrap_or_default()),
+        }
+    }
+
+    /// The answer of a tool: one text as it is, anything else as the list of its parts.
+    pub(super) fn answer(mut parts: Vec<Part<'a>>) -> Json<'a> {
+        if let [Part::Text(_)] = parts.as_slice()
+            && let Some(Part::Text(answer)) = parts.pop()
+        {
+            return Json::Text(answer);
+        }
+        Json::Value(serde_json::to_value(&parts).unwrap_or_default())
     }
 
     pub(super) fn open_text(text: Cow<'a, str>) -> Json<'a> {
@@ -139,10 +167,7 @@ fn tool_result<'a>(result: Value, id: &str) -> Part<'a> {
 /// A call in the chat shape of OpenAI: `{"id", "function": {"name", "arguments"}}`.
 pub(super) fn chat_tool_call<'a>(call: &Value) -> Part<'a> {
     let function = call.get("function").unwrap_or(call);
-    let arguments = match function.get("arguments") {
-        Some(Value::String(text)) => Json::open_text(Cow::Owned(text.clone())),
-        other => Json::Value(other.cloned().unwrap_or_default()),
-    };
+    let arguments = Json::of(function.get("arguments"));
     Part::ToolCall { id: owned(call, "id"), name: owned(function, "name").unwrap_or_default(), arguments }
 }
 

@@ -67,7 +67,7 @@ pub(super) fn kind(sent: &Sent<'_>, choice: &mut KindChoice) {
 pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
     use Side::{Input, Output};
     draft.offer_texts(sent, &TEXTS);
-    if sent.get("success").and_then(usable::boolean) == Some(false) {
+    if sent.boolean("success") == Some(false) {
         draft.failed = Some("success");
     }
     match kind {
@@ -92,7 +92,7 @@ fn word(span: &Span) -> Option<&str> {
 
 fn model_call<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
     draft.offer_counts(sent, &COUNTS);
-    draft.offer_time_to_first_token_ms("ttft_ms", sent.get("ttft_ms").and_then(usable::number));
+    draft.offer_time_to_first_token_ms("ttft_ms", sent.number("ttft_ms"));
     draft.offer_attribute(Side::Input, Family::PlainPrompt, sent, "new_context");
     draft.offer_attribute(Side::Output, Family::PlainPrompt, sent, "response.model_output");
     for event in named(sent, API_REQUEST) {

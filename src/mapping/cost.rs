@@ -9,7 +9,6 @@ use crate::config::Prefer;
 use crate::mapping::draft::{Count, Draft, Sent};
 use crate::mapping::normal_form;
 use crate::mapping::precedence::field;
-use crate::mapping::usable;
 use crate::model::step::{CostSource, StepType, Usage};
 use crate::model::value::AnyValue;
 use crate::prices::{Asked, Prices, Quote, ServiceTier, Tokens, Usd, is_local};
@@ -103,7 +102,7 @@ pub(super) fn read<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) 
         }
     }
     for (input, output) in REPORTED_PARTS {
-        let part = |key| sent.get(key).and_then(usable::number).filter(|usd| *usd >= 0.0);
+        let part = |key| sent.number(key).filter(|usd| *usd >= 0.0);
         if draft.cost.is_none()
             && let (Some(of_input), Some(of_output)) = (part(input), part(output))
         {
@@ -132,7 +131,7 @@ fn inside(value: &AnyValue, whole: &str, parts_add_up: bool) -> Option<f64> {
 }
 
 pub(super) fn service_tier(sent: &Sent<'_>) -> Option<ServiceTier> {
-    if sent.get("gen_ai.request.batch").and_then(usable::boolean) == Some(true) {
+    if sent.boolean("gen_ai.request.batch") == Some(true) {
         return Some(ServiceTier::Batch);
     }
     SERVICE_TIERS.iter().find_map(|key| sent.text(key)).and_then(ServiceTier::from_word)

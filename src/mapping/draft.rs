@@ -62,6 +62,15 @@ impl<'a> Sent<'a> {
         self.get(key).and_then(AnyValue::as_str).filter(|text| usable::is_usable_text(text))
     }
 
+    /// The finite number under `key`, also as decimal text.
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        self.get(key).and_then(usable::number)
+    }
+
+    pub(super) fn boolean(&self, key: &str) -> Option<bool> {
+        self.get(key).and_then(usable::boolean)
+    }
+
     /// The value under `key` as JSON: structure as it is, text that begins like structure opened.
     pub(super) fn json(&self, key: &str) -> Option<Value> {
         match self.get(key)? {

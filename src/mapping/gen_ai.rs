@@ -122,11 +122,11 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
     finish_reasons(sent, draft);
     for key in FIRST_CHUNK_S {
-        let ms = sent.get(key).and_then(usable::number).map(|seconds| seconds * 1000.0);
+        let ms = sent.number(key).map(|seconds| seconds * 1000.0);
         draft.offer_time_to_first_token_ms(key, ms);
     }
     for key in ["gen_ai.request.stream", "gen_ai.request.streaming", "gen_ai.request.is_stream"] {
-        draft.streaming = draft.streaming.or_else(|| sent.get(key).and_then(usable::boolean));
+        draft.streaming = draft.streaming.or_else(|| sent.boolean(key));
     }
     if draft.time_to_first_token_ms.is_none() && draft.streaming != Some(false) {
         draft.offer_time_to_first_token_ms(FIRST_TOKEN, first_token_ms(sent));

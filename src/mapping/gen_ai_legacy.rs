@@ -158,11 +158,7 @@ pub(super) fn message<'a>(role: String, mut body: Map<String, Value>) -> Message
     if let Some(Value::Array(calls)) = body.get("tool_calls") {
         for call in calls.iter().map(canonical::chat_tool_call) {
             // Bedrock's instrumentation repeats the calls that stand among the blocks of the content.
-            let is_same = |part: &Part<'_>| match (part, &call) {
-                (Part::ToolCall { id: Some(id), .. }, Part::ToolCall { id: Some(own), .. }) => id == own,
-                _ => false,
-            };
-            if !parts.iter().any(is_same) {
+            if !parts.iter().any(|part| part.is_same_call(&call)) {
                 parts.push(call);
             }
         }
@@ -183,20 +179,10 @@ impl Body {
                 return Body(body);
             }
         }
-        Body(event.attributes.iter().map(|(key, value)| (key.clone(), open(value))).collect())
+        Body(event.attributes.iter().map(|(key, value)| (key.clone(), usable::opened_structure(value))).collect())
     }
 
     fn text(&self, key: &str) -> Option<String> {
         self.0.get(key).and_then(Value::as_str).filter(|text| usable::is_usable_text(text)).map(str::to_owned)
-    }
-}
-
-/// A string that holds JSON structure is that structure.
-fn open(value: &AnyValue) -> Value {
-    match value {
-        AnyValue::Str(text) if text.starts_with(['{', '[']) => {
-            serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()))
-        }
-        other => other.to_plain_json(),
     }
 }

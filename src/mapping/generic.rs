@@ -134,7 +134,7 @@ fn failures<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
         }
     }
     const GRPC: &str = "rpc.grpc.status_code";
-    if let Some(code) = sent.get(GRPC).and_then(usable::number).filter(|code| *code != 0.0) {
+    if let Some(code) = sent.number(GRPC).filter(|code| *code != 0.0) {
         draft.failed = draft.failed.or(Some(GRPC));
         let text = format!("gRPC status {code}");
         draft.offer_text(Text::Failure, crate::mapping::precedence::error_text::HTTP_STATUS, GRPC, text.into());
@@ -143,5 +143,5 @@ fn failures<'a>(sent: &Sent<'a>, draft: &mut Draft<'a>) {
 
 /// The HTTP status of the span, with the key that told it.
 pub(super) fn http_status(sent: &Sent<'_>) -> Option<(&'static str, f64)> {
-    HTTP_STATUS.iter().find_map(|key| Some((*key, sent.get(key).and_then(usable::number)?)))
+    HTTP_STATUS.iter().find_map(|key| Some((*key, sent.number(key)?)))
 }

@@ -73,7 +73,7 @@ fn message<'a>(item: &indexed::Family<'a>, role: &'static str) -> Option<Message
     }
     let is_result = answered.is_some() || named.as_deref().is_some_and(|role| matches!(role, "tool" | "function"));
     if is_result && !parts.iter().any(|part| matches!(part, Part::ToolCall { .. } | Part::ToolCallResponse { .. })) {
-        parts = vec![Part::ToolCallResponse { id: answered, response: response(parts) }];
+        parts = vec![Part::ToolCallResponse { id: answered, response: Json::answer(parts) }];
     }
     let role = named.unwrap_or_else(|| if is_result { "tool".into() } else { role.into() });
     let finish_reason = text(fields.get("finish_reason"));
@@ -98,14 +98,4 @@ fn tool_call<'a>(call: &indexed::Family<'a>) -> Option<Part<'a>> {
     let name = text(member(["name", "function.name"]))?;
     let arguments = member(["arguments", "function.arguments"]).map_or(Json::Value(Value::Null), Json::open);
     Some(Part::ToolCall { id: text(call.get("id")), name, arguments })
-}
-
-/// One text as it is, anything else as the list of its parts.
-fn response(mut parts: Vec<Part<'_>>) -> Json<'_> {
-    if let [Part::Text(_)] = parts.as_slice()
-        && let Some(Part::Text(answer)) = parts.pop()
-    {
-        return Json::Text(answer);
-    }
-    Json::Value(serde_json::to_value(&parts).unwrap_or_default())
 }

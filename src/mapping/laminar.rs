@@ -7,7 +7,6 @@ use crate::mapping::association;
 use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::precedence::{Family, kind};
 use crate::mapping::tags;
-use crate::mapping::usable;
 use crate::model::step::StepType;
 
 const KIND: &str = "lmnr.span.type";
@@ -91,7 +90,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     association::read_rest(sent, METADATA, &[], draft);
     draft.offer_cost("gen_ai.usage.cost", sent.get("gen_ai.usage.cost"));
     if draft.cost.is_none() {
-        let part = |key| sent.get(key).and_then(usable::number).filter(|usd| *usd >= 0.0);
+        let part = |key| sent.number(key).filter(|usd| *usd >= 0.0);
         if let (Some(input), Some(output)) = (part(COSTS.0), part(COSTS.1)) {
             draft.cost = Some((input + output, COSTS.0));
         }

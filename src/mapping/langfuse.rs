@@ -95,7 +95,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     if *kind != StepType::Embedding {
         draft.offer_attribute(Side::Output, Family::Langfuse, sent, "langfuse.observation.output");
     }
-    draft.run_root |= BOUNDARY.iter().any(|key| sent.get(key).and_then(usable::boolean) == Some(true));
+    draft.run_root |= BOUNDARY.iter().any(|key| sent.boolean(key) == Some(true));
     const MESSAGE: &str = "langfuse.observation.status_message";
     draft.offer_texts(sent, &[(Text::Failure, error_text::STATUS_MESSAGE, MESSAGE)]);
     if let Some(usage) = object(sent, USAGE) {

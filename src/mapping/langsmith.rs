@@ -94,7 +94,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
                 content_json::read_answer(draft, key, answer);
             }
         }
-        draft.streaming = draft.streaming.or_else(|| sent.get("langsmith.request.streaming").and_then(usable::boolean));
+        draft.streaming = draft.streaming.or_else(|| sent.boolean("langsmith.request.streaming"));
     }
     if *kind == StepType::ToolCall
         && draft.wants(Text::ToolCallId, field::CONTENT)

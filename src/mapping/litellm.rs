@@ -87,7 +87,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
 fn cost(sent: &Sent<'_>, draft: &mut Draft<'_>) {
     draft.offer_cost("gen_ai.cost.total_cost", sent.get("gen_ai.cost.total_cost"));
     if draft.cost.is_none() {
-        let part = |key| sent.get(key).and_then(usable::number).filter(|usd| *usd >= 0.0);
+        let part = |key| sent.number(key).filter(|usd| *usd >= 0.0);
         if let (Some(input), Some(output)) = (part("gen_ai.cost.input_cost"), part("gen_ai.cost.output_cost")) {
             draft.cost = Some((input + output, "gen_ai.cost.input_cost"));
         }

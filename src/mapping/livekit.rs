@@ -1,15 +1,12 @@
 //! LiveKit Agents (scope `livekit-agents`): a voice session with the turns of user and agent in it. Content stands
 //! under `lk.pii.*`, before that under `lk.*`.
 
-use std::borrow::Cow;
-
 use serde_json::Value;
 
 use crate::mapping::canonical::{self, Json, Message, Part};
 use crate::mapping::content_json;
 use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, identity, kind};
-use crate::mapping::usable;
 use crate::model::step::StepType;
 
 const SCOPE: &str = "livekit-agents";
@@ -75,9 +72,9 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     for keys in [RESULT, TRANSCRIPT] {
         keys.into_iter().for_each(|key| draft.offer_attribute(Output, Family::LiveKit, sent, key));
     }
-    let seconds = sent.get("lk.response.ttft").and_then(usable::number);
+    let seconds = sent.number("lk.response.ttft");
     draft.offer_time_to_first_token_ms("lk.response.ttft", seconds.map(|seconds| seconds * 1000.0));
-    if sent.get("lk.function_tool.is_error").and_then(usable::boolean) == Some(true) {
+    if sent.boolean("lk.function_tool.is_error") == Some(true) {
         draft.failed = draft.failed.or(Some("lk.function_tool.is_error"));
         let text = |key| (Text::Failure, error_text::MESSAGE + 10, key);
         draft.offer_texts(sent, &RESULT.map(text));
@@ -103,10 +100,7 @@ fn response<'a>(sent: &Sent<'a>) -> Option<Content<'a>> {
     parts.extend(calls.iter().map(|call| Part::ToolCall {
         id: canonical::owned(call, "call_id").or_else(|| canonical::owned(call, "id")),
         name: canonical::owned(call, "name").unwrap_or_default(),
-        arguments: match call.get("arguments") {
-            Some(Value::String(text)) => Json::open_text(Cow::Owned(text.clone())),
-            other => Json::Value(other.cloned().unwrap_or_default()),
-        },
+        arguments: Json::of(call.get("arguments")),
     }));
     let message = Message { role: "assistant".into(), parts, ..Message::default() };
     Some(Content { source: "lk.response.*", text: canonical::write(&[message])?.into() })

@@ -67,7 +67,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         draft.offer_texts(sent, &[(Text::Name, field::SECONDARY + 5, MESSAGE)]);
     }
     draft.offer_tags(sent.get("logfire.tags"));
-    if let Some(level) = sent.get(LEVEL).and_then(usable::number).filter(|level| *level >= ERROR_LEVEL) {
+    if let Some(level) = sent.number(LEVEL).filter(|level| *level >= ERROR_LEVEL) {
         draft.failed = draft.failed.or(Some(LEVEL));
         if level >= ERROR_LEVEL && *kind == StepType::Unknown {
             draft.offer_texts(sent, &[(Text::Failure, error_text::HTTP_STATUS + 10, MESSAGE)]);
@@ -142,7 +142,7 @@ fn contents<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>) {
 fn stream(sent: &Sent<'_>, kind: &StepType, draft: &mut Draft<'_>) {
     if *kind == StepType::ModelCall
         && template(sent).starts_with(STREAM)
-        && let Some(seconds) = sent.get("duration").and_then(usable::number).filter(|seconds| *seconds >= 0.0)
+        && let Some(seconds) = sent.number("duration").filter(|seconds| *seconds >= 0.0)
     {
         draft.streaming = Some(true);
         draft.stream_took_ms = Some(seconds * 1000.0);

@@ -68,7 +68,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
             draft.offer_text(Text::Failure, error_text::MESSAGE, "output", message.to_owned().into());
         }
     }
-    if sent.get("gen_ai.tool.success").and_then(usable::boolean) == Some(false) {
+    if sent.boolean("gen_ai.tool.success") == Some(false) {
         draft.failed = draft.failed.or(Some("gen_ai.tool.success"));
     }
     // `mastra.agent_run.input`: the type stands in the middle of the key.

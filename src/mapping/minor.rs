@@ -37,7 +37,7 @@ pub(super) fn kind(_: &Sent<'_>, _: &mut KindChoice) {}
 pub(super) fn fields<'a>(sent: &Sent<'a>, _: &StepType, draft: &mut Draft<'a>) {
     draft.offer_texts(sent, &TEXTS);
     for (input, output) in SIDES {
-        let usd = |key| sent.get(key).and_then(usable::number).filter(|usd| *usd >= 0.0);
+        let usd = |key| sent.number(key).filter(|usd| *usd >= 0.0);
         if let (Some(one), Some(other)) = (usd(input), usd(output)) {
             draft.offer_cost(input, Some(&AnyValue::Double(one + other)));
         }

@@ -103,7 +103,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     }
     let first_chunk = sent.events().iter().find(|event| event.name.starts_with(CHUNK));
     draft.offer_time_to_first_token_ms(CHUNK, first_chunk.and_then(|event| span_offset_ms(sent, event)));
-    if sent.get(LOG_LEVEL).and_then(usable::number).is_some_and(|level| level >= ERROR_LEVEL) {
+    if sent.number(LOG_LEVEL).is_some_and(|level| level >= ERROR_LEVEL) {
         draft.failed = draft.failed.or(Some(LOG_LEVEL));
     }
     for (name, value) in sent.under("mlflow.traceTag").take(RUN_TAGS_MAX) {

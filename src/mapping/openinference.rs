@@ -119,7 +119,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
 fn cost(sent: &Sent<'_>, draft: &mut Draft<'_>) {
     draft.offer_cost("llm.cost.total", sent.get("llm.cost.total"));
     if draft.cost.is_none() {
-        let part = |key| sent.get(key).and_then(usable::number).filter(|usd| *usd >= 0.0);
+        let part = |key| sent.number(key).filter(|usd| *usd >= 0.0);
         if let (Some(prompt), Some(completion)) = (part("llm.cost.prompt"), part("llm.cost.completion")) {
             draft.cost = Some((prompt + completion, "llm.cost.prompt"));
         }
@@ -222,7 +222,7 @@ fn message<'a>(item: &indexed::Family<'a>) -> Message<'a> {
     for item in fields.under("tool_calls.").items() {
         // The same call may stand among the contents already.
         if let Some(call) = tool_call(&item.under(".tool_call."))
-            && !parts.iter().any(|part| is_same_call(part, &call))
+            && !parts.iter().any(|part| part.is_same_call(&call))
         {
             parts.push(call);
         }
@@ -232,13 +232,13 @@ fn message<'a>(item: &indexed::Family<'a>) -> Message<'a> {
         parts.push(Part::ToolCall { id: None, name, arguments: arguments_of(arguments) });
     }
     if let Some(id) = text(fields.get("tool_call_id")) {
-        parts = vec![Part::ToolCallResponse { id: Some(id), response: response_of(parts) }];
+        parts = vec![Part::ToolCallResponse { id: Some(id), response: Json::answer(parts) }];
     }
     // Some instrumentations drop the id of the call that a tool answers: then the order tells.
     if fields.get("tool_call_id").is_none() && text(fields.get("role")).as_deref() == Some("tool") {
         let is_answer = parts.iter().any(|part| matches!(part, Part::ToolCallResponse { .. }));
         if !is_answer && !parts.is_empty() {
-            parts = vec![Part::ToolCallResponse { id: None, response: response_of(parts) }];
+            parts = vec![Part::ToolCallResponse { id: None, response: Json::answer(parts) }];
         }
     }
     parts.extend(item.under(".function.").items().iter().filter_map(|item| function_result(item.own()?)));
@@ -294,23 +294,6 @@ fn tool_call<'a>(call: &indexed::Family<'a>) -> Option<Part<'a>> {
 
 fn arguments_of(value: Option<&AnyValue>) -> Json<'_> {
     value.map_or(Json::Value(Value::Null), Json::open)
-}
-
-fn is_same_call(part: &Part<'_>, call: &Part<'_>) -> bool {
-    match (part, call) {
-        (Part::ToolCall { id: Some(one), .. }, Part::ToolCall { id: Some(other), .. }) => one == other,
-        _ => false,
-    }
-}
-
-/// The answer of a tool: one text as it is, anything else as the list of its parts.
-fn response_of(mut parts: Vec<Part<'_>>) -> Json<'_> {
-    if let [Part::Text(_)] = parts.as_slice()
-        && let Some(Part::Text(answer)) = parts.pop()
-    {
-        return Json::Text(answer);
-    }
-    Json::Value(serde_json::to_value(&parts).unwrap_or_default())
 }
 
 /// A result as AutoGen's instrumentation writes it: `{"name", "content", "call_id", "is_error"}` as JSON text.

@@ -8,7 +8,6 @@ use crate::mapping::association;
 use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, identity, kind};
 use crate::mapping::tags;
-use crate::mapping::usable;
 use crate::mapping::vector_db;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;
@@ -200,7 +199,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
         draft.offer_provider(80, PROVIDER_OF_LANGCHAIN, provider);
     }
     for key in STREAMING {
-        draft.streaming = draft.streaming.or_else(|| sent.get(key).and_then(usable::boolean));
+        draft.streaming = draft.streaming.or_else(|| sent.boolean(key));
     }
     if let Some(status) = sent.text(TASK_STATUS)
         && matches!(status.to_ascii_lowercase().as_str(), "failure" | "failed" | "error")

@@ -85,7 +85,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     for key in COSTS {
         draft.offer_cost(key, sent.get(key));
     }
-    let part = |key| sent.get(key).and_then(usable::number).filter(|usd| *usd >= 0.0);
+    let part = |key| sent.number(key).filter(|usd| *usd >= 0.0);
     if draft.cost.is_none()
         && let (Some(input), Some(output)) = (part(COST_PARTS[0]), part(COST_PARTS[1]))
     {
@@ -94,7 +94,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     if *kind != StepType::ToolCall {
         draft.offer_texts(sent, &[(Text::Name, field::METADATA, "gen_ai.function_id")]);
     }
-    if let Some(streaming) = sent.get("gen_ai.response.streaming").and_then(usable::boolean) {
+    if let Some(streaming) = sent.boolean("gen_ai.response.streaming") {
         draft.streaming = draft.streaming.or(Some(streaming));
     }
     draft.offer_attribute(Input, Family::Sentry, sent, "gen_ai.request.messages");
@@ -146,13 +146,9 @@ fn tool_call<'a>(call: &Value) -> Part<'a> {
     let function = call.get("function").filter(|function| function.is_object()).unwrap_or(call);
     let first = |object: &Value, keys: &[&str]| keys.iter().find_map(|key| canonical::owned(object, key));
     let arguments = ["arguments", "input", "args"].iter().find_map(|key| function.get(*key));
-    let arguments = match arguments {
-        Some(Value::String(text)) => Json::open_text(Cow::Owned(text.clone())),
-        other => Json::Value(other.cloned().unwrap_or_default()),
-    };
     Part::ToolCall {
         id: first(call, &["call_id", "toolCallId", "id"]),
         name: first(function, &["name", "toolName"]).unwrap_or_default(),
-        arguments,
+        arguments: Json::of(arguments),
     }
 }

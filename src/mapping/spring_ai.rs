@@ -5,7 +5,6 @@ use serde_json::Value;
 
 use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::precedence::{Family, field, identity, kind};
-use crate::mapping::usable;
 use crate::model::step::StepType;
 
 const KIND: &str = "spring.ai.kind";
@@ -62,7 +61,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     ] {
         draft.offer_attribute(side, Family::PlainPrompt, sent, key);
     }
-    draft.streaming = draft.streaming.or_else(|| sent.get("spring.ai.chat.client.stream").and_then(usable::boolean));
+    draft.streaming = draft.streaming.or_else(|| sent.boolean("spring.ai.chat.client.stream"));
     if let Some(collection) = sent.text("db.collection.name").filter(|_| *kind == StepType::Retrieval) {
         draft.more.insert("collection".to_owned(), Value::from(collection));
     }

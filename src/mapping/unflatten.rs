@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value};
 
+use crate::mapping::usable;
 use crate::model::value::AnyValue;
 
 /// Deeper paths stay in one key: readers of JSON stop at some depth.
@@ -13,19 +14,10 @@ pub(super) fn unflatten(attributes: &[(String, AnyValue)], prefix: &str) -> Opti
     let members = attributes[start..].iter().map_while(|(key, value)| Some((key.strip_prefix(prefix)?, value)));
     let mut root = Map::new();
     for (path, value) in members {
-        insert(&mut root, path, opened(value));
+        // Members that were structures became JSON text on the way.
+        insert(&mut root, path, usable::opened_structure(value));
     }
     (!root.is_empty()).then(|| lists(Value::Object(root)))
-}
-
-/// Members that were structures became JSON text on the way.
-fn opened(value: &AnyValue) -> Value {
-    match value {
-        AnyValue::Str(text) if text.starts_with(['{', '[']) => {
-            serde_json::from_str(text).unwrap_or_else(|_| Value::from(text.as_str()))
-        }
-        other => other.to_plain_json(),
-    }
 }
 
 fn insert(object: &mut Map<String, Value>, path: &str, value: Value) {

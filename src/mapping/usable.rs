@@ -121,8 +121,17 @@ pub(super) fn boolean(value: &AnyValue) -> Option<bool> {
 
 /// A value as JSON: a string that holds a JSON object, list or quoted string is opened once.
 pub(super) fn opened(value: &AnyValue) -> serde_json::Value {
+    opened_at(value, &['{', '[', '"'])
+}
+
+/// A value as JSON: a string that holds a JSON object or list is that structure.
+pub(super) fn opened_structure(value: &AnyValue) -> serde_json::Value {
+    opened_at(value, &['{', '['])
+}
+
+fn opened_at(value: &AnyValue, beginnings: &[char]) -> serde_json::Value {
     match value {
-        AnyValue::Str(text) if text.starts_with(['{', '[', '"']) => {
+        AnyValue::Str(text) if text.starts_with(beginnings) => {
             serde_json::from_str(text).unwrap_or_else(|_| serde_json::Value::from(text.as_str()))
         }
         other => other.to_plain_json(),

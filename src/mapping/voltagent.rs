@@ -3,7 +3,6 @@
 
 use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
 use crate::mapping::precedence::{Family, field, identity, kind};
-use crate::mapping::usable;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;
 
@@ -83,7 +82,7 @@ pub(super) fn fields<'a>(sent: &Sent<'a>, kind: &StepType, draft: &mut Draft<'a>
     if let Some(name) = sent.get("llm.provider").and_then(AnyValue::as_str) {
         draft.offer_provider(field::SECONDARY, "llm.provider", name);
     }
-    draft.streaming = draft.streaming.or_else(|| sent.get("llm.stream").and_then(usable::boolean));
+    draft.streaming = draft.streaming.or_else(|| sent.boolean("llm.stream"));
     for key in ["llm.messages", "agent.messages"] {
         draft.offer_attribute(Side::Input, Family::VoltAgent, sent, key);
     }
