@@ -52,20 +52,20 @@ fn may_be_input_of(call: &Step, record: &Step) -> bool {
 pub(super) fn complete(steps: &mut [ShownStep], copies: &Copies) {
     for (&call, others) in &copies.copies {
         for &record in others {
-            let known = steps[record].step.clone();
-            if known.facts.stream_took_ms.is_none() {
+            if steps[record].step.facts.stream_took_ms.is_none() {
                 continue;
             }
-            let step = &mut steps[call].step;
-            let fill = |field: &mut Option<String>, value: Option<String>| {
+            let Ok([call, record]) = steps.get_disjoint_mut([call, record]) else { continue };
+            let (step, known) = (&mut call.step, &record.step);
+            let fill = |field: &mut Option<String>, value: &Option<String>| {
                 if !field.as_deref().is_some_and(messages::is_usable) {
-                    *field = value.filter(|value| messages::is_usable(value));
+                    *field = value.as_ref().filter(|value| messages::is_usable(value)).cloned();
                 }
             };
-            fill(&mut step.input, known.input);
-            fill(&mut step.output, known.output);
+            fill(&mut step.input, &known.input);
+            fill(&mut step.output, &known.output);
             if step.facts.finish_reason.is_none() {
-                step.facts.finish_reason = known.facts.finish_reason;
+                step.facts.finish_reason.clone_from(&known.facts.finish_reason);
             }
             step.facts.streaming = Some(true);
             if known.end_ns > step.end_ns {

@@ -27,9 +27,9 @@ pub(super) fn merge_copies(steps: &mut [ShownStep], copies: &Copies) {
             continue;
         }
         for &copy in others {
-            let mut inner = steps[copy].step.clone();
-            let outer = &mut steps[kept];
-            fill(&mut outer.step.input, inner.input.take(), "input_source", &inner.id, &mut outer.marks);
+            let Ok([outer, inner]) = steps.get_disjoint_mut([kept, copy]) else { continue };
+            let inner = &inner.step;
+            fill(&mut outer.step.input, inner.input.as_ref(), "input_source", &inner.id, &mut outer.marks);
             if outer.step.facts.tool_call_id.is_none() {
                 outer.step.facts.tool_call_id.clone_from(&inner.facts.tool_call_id);
             }
@@ -43,30 +43,36 @@ pub(super) fn take_outcomes(steps: &mut [ShownStep], forest: &Forest) {
     for index in 0..steps.len() {
         let Some(parent) = forest.parent[index] else { continue };
         let is_execution = steps[index].step.facts.more.contains_key("execution_of_parent");
-        if is_execution && steps[parent].step.kind == StepType::ToolCall {
-            let inner = steps[index].step.clone();
-            take_outcome(&mut steps[parent], inner);
+        if is_execution
+            && steps[parent].step.kind == StepType::ToolCall
+            && let Ok([outer, inner]) = steps.get_disjoint_mut([parent, index])
+        {
+            take_outcome(outer, &inner.step);
         }
     }
 }
 
-fn take_outcome(outer: &mut ShownStep, inner: Step) {
-    let inner_type = inner.facts.more.get("error_source").cloned();
-    let inner_says_nothing = says_nothing(&inner);
-    fill(&mut outer.step.output, inner.output, "output_source", &inner.id, &mut outer.marks);
+fn take_outcome(outer: &mut ShownStep, inner: &Step) {
+    let (step, marks) = (&mut outer.step, &mut outer.marks);
+    fill(&mut step.output, inner.output.as_ref(), "output_source", &inner.id, marks);
     let failed = matches!(inner.status, Status::Error | Status::Timeout);
-    let says_more = outer.step.status == Status::Error && says_nothing(&outer.step) && !inner_says_nothing;
-    if failed && (outer.step.status == Status::Success || says_more) {
-        outer.step.status = inner.status;
-        outer.step.error = inner.error;
-        outer.step.facts.timeout_reason = inner.facts.timeout_reason;
-        outer.step.facts.more.remove("error_source");
-        outer.step.facts.more.extend(inner_type.map(|source| ("error_source".to_owned(), source)));
-        if !says_more {
-            outer.marks.insert("inner_error".to_owned(), Value::Bool(true));
+    if failed && takes_error(step, !says_nothing(inner)) {
+        if step.status == Status::Success {
+            marks.insert("inner_error".to_owned(), Value::Bool(true));
         }
-        take_words_of_result(&mut outer.step);
+        step.status = inner.status;
+        step.error.clone_from(&inner.error);
+        step.facts.timeout_reason.clone_from(&inner.facts.timeout_reason);
+        step.facts.more.remove("error_source");
+        let source = inner.facts.more.get("error_source").cloned();
+        step.facts.more.extend(source.map(|source| ("error_source".to_owned(), source)));
+        take_words_of_result(step);
     }
+}
+
+/// A failure that only another view of a step shows is the step's own; so is an error that tells more than its own.
+fn takes_error(step: &Step, other_tells: bool) -> bool {
+    step.status == Status::Success || (step.status == Status::Error && other_tells && says_nothing(step))
 }
 
 /// What the tool answered says more of its failure than a type.
@@ -83,14 +89,14 @@ fn take_words_of_result(step: &mut Step) {
 
 fn fill(
     field: &mut Option<String>,
-    value: Option<String>,
+    value: Option<impl AsRef<str> + Into<String>>,
     mark: &str,
     source: &str,
     marks: &mut serde_json::Map<String, Value>,
 ) {
     let is_known = field.as_deref().is_some_and(messages::is_usable);
-    if let Some(value) = value.filter(|value| !is_known && messages::is_usable(value)) {
-        *field = Some(value);
+    if let Some(value) = value.filter(|value| !is_known && messages::is_usable(value.as_ref())) {
+        *field = Some(value.into());
         marks.insert(mark.to_owned(), Value::from(source));
     }
 }
@@ -278,8 +284,7 @@ fn complete_one(shown: &mut ShownStep, request: &Request) {
     }
     let Some(answer) = &request.answer else { return };
     fill(&mut step.output, Some(messages::plain(&answer.content)), "output_source", "messages", marks);
-    let says_more = step.status == Status::Error && says_nothing(step);
-    if answer.is_error && (step.status == Status::Success || says_more) {
+    if answer.is_error && takes_error(step, true) {
         step.status = Status::Error;
         step.error = Some(error_of(&answer.content));
         step.facts.more.remove("error_source");
