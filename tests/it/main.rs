@@ -1,6 +1,7 @@
 //! All integration tests in one binary: linked once. Run them by `tests/run`, which brings a Postgres server.
 
 mod collector;
+mod conformance;
 mod database;
 mod golden;
 mod kill;

@@ -1,0 +1,1 @@
+//! Keys, headers, CORS, TLS, sockets and health: OTLP-64 to OTLP-80.

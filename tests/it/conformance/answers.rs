@@ -1,0 +1,1 @@
+//! Success, partial success and errors: OTLP-29 to OTLP-41.

@@ -1,0 +1,1 @@
+//! Connections, shutdown and headers: OTLP-97 to OTLP-104.

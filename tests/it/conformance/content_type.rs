@@ -1,0 +1,1 @@
+//! Content types and the form of answers: OTLP-14 to OTLP-19.

@@ -1,0 +1,1 @@
+//! Paths, methods and ports: OTLP-01 to OTLP-13.

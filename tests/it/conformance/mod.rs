@@ -1,0 +1,12 @@
+//! The numbered requirements of an OTLP receiver, a test for each; its name carries the number (`otlp_43_…`).
+//! `docs/conformance.md` is written from the run.
+
+mod access;
+mod answers;
+mod backpressure;
+mod connections;
+mod content_type;
+mod endpoints;
+mod json;
+mod size;
+mod validity;

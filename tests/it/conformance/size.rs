@@ -1,0 +1,1 @@
+//! Sizes, compression and abuse: OTLP-42 to OTLP-50.
