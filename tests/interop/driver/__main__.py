@@ -100,20 +100,16 @@ def run_front(title, store, options, folder):
 
 
 def passes(options):
-    """Title and function of every pass."""
-    folder = options.folder
+    """Title and function of every pass; the function is given a folder for its ledgers and logs."""
 
-    def agents(title, store, interrupt):
-        return title, lambda: run_agents(title, store(), interrupt, options, folder / title.replace(" ", "-"))
+    def agents(store, interrupt):
+        return lambda title, folder: run_agents(title, store(folder), interrupt, options, folder)
 
-    def front(title, store):
-        return title, lambda: run_front(title, store(), options, folder / title.replace(" ", "-"))
-
-    yield agents("restart on SQLite", lambda: Sqlite(folder / "restart-on-SQLite"), restart)
-    yield agents("restart on Postgres", lambda: Postgres("restarted"), restart)
-    yield agents("database stopped", lambda: Postgres("stopped"), stop_database)
-    if "collector" not in options.unprepared and "go" not in options.unprepared:
-        yield front("both", lambda: Postgres("behind"))
+    yield "restart, SQLite", agents(Sqlite, restart)
+    yield "restart, Postgres", agents(lambda folder: Postgres("restarted"), restart)
+    yield "database stopped", agents(lambda folder: Postgres("stopped"), stop_database)
+    if not {"collector", "go"} & set(options.unprepared):
+        yield "behind a Collector", lambda title, folder: run_front(title, Postgres("behind"), options, folder)
 
 
 def main():
@@ -130,10 +126,11 @@ def main():
     failed = len(options.unprepared)
     for title, run in passes(options):
         print(f"== {title}", flush=True)
-        (options.folder / title.replace(" ", "-")).mkdir()
+        folder = options.folder / title.replace(",", "").replace(" ", "-")
+        folder.mkdir()
         began = time.monotonic()
         try:
-            outcomes += run()
+            outcomes += run(title, folder)
         except Exception:  # a pass that broke off is one failure, and the others are still run
             traceback.print_exc()
             failed += 1

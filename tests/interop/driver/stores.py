@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import shutil
 import sqlite3
 import subprocess
 
@@ -42,7 +43,9 @@ class Postgres:
         return self.query(self.database, POSTGRES_STEPS.format(int(project_id))).split()
 
     def query(self, database, statement):
-        command = [os.path.join(os.environ["POSTGRES_BIN"], "psql"), "-h", "127.0.0.1"]
+        # Debian keeps the client in PATH, others beside the server.
+        psql = shutil.which("psql", path=f"{os.environ['PATH']}:{os.environ['POSTGRES_BIN']}")
+        command = [psql, "-h", "127.0.0.1"]
         command += ["-p", os.environ["POSTGRES_PORT"], "-U", "vectoros", "-d", database]
         command += ["-X", "-A", "-t", "-q", "-c", statement]
         return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout

@@ -3,8 +3,10 @@
 import { once } from 'node:events';
 import { openSync, writeSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { context, trace } from '@opentelemetry/api';
+import { DiagConsoleLogger, DiagLogLevel, context, diag, trace } from '@opentelemetry/api';
 import { BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node';
+
+diag.setLogger(new DiagConsoleLogger(), DiagLogLevel.ERROR);
 
 const packages = { 'http/protobuf': 'proto', 'http/json': 'http', grpc: 'grpc' };
 const { OTEL_EXPORTER_OTLP_PROTOCOL: protocol, INTEROP_LEDGER: path } = process.env;

@@ -7,7 +7,6 @@ import (
 	"context"
 	"encoding/binary"
 	"encoding/json"
-	"fmt"
 	"log"
 	"math/rand/v2"
 	"os"
@@ -96,7 +95,7 @@ func send(client ptraceotlp.GRPCClient, lines chan<- line, end time.Time) {
 		}
 		entry := line{Spans: make([]string, 0, spans.Len())}
 		for _, span := range spans.All() {
-			entry.Spans = append(entry.Spans, fmt.Sprintf("%x%x", span.TraceID(), span.SpanID()))
+			entry.Spans = append(entry.Spans, span.TraceID().String()+span.SpanID().String())
 		}
 
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)

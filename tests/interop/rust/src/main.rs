@@ -29,7 +29,7 @@ impl SpanExporter for Ledger {
         let mut file = self.file.lock().expect("nothing panics while it holds the file");
         writeln!(file, "{{\"delivered\":{},\"spans\":[{}]}}", result.is_ok(), ids.join(","))
             .expect("the ledger can be written");
-        result
+        result.inspect_err(|error| eprintln!("{error}"))
     }
 
     fn shutdown_with_timeout(&self, timeout: Duration) -> OTelSdkResult {
@@ -67,10 +67,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         std::thread::sleep(Duration::from_millis(number("INTEROP_PACE_MS")?));
     }
 
-    if let Err(error) = provider.force_flush() {
-        eprintln!("{error}");
-    }
-    if let Err(error) = provider.shutdown() {
+    if let Err(error) = provider.shutdown_with_timeout(Duration::from_secs(60)) {
         eprintln!("{error}");
     }
     Ok(())
