@@ -8,13 +8,16 @@ import time
 import traceback
 
 import exporters
-from front import DRAIN_S, Front
+from front import Front
 from ledger import Ledger, Outcome, table
 from program import Program
 from stores import Postgres, Sqlite
 
 # Seconds that the database is stopped.
 AWAY_S = 3
+
+# Seconds for the generator's last requests, which a full Collector lets wait.
+LAST_REQUESTS_S = 120
 
 
 def restart(program, store):
@@ -84,11 +87,12 @@ def run_front(title, store, options, folder):
         restart(program, store)
         time.sleep(options.seconds / 6)
         stop_database(program, store)
-        if generator.wait(options.seconds + DRAIN_S) != 0:
+        if generator.wait(options.seconds + LAST_REQUESTS_S) != 0:
             raise RuntimeError(f"the generator failed, see {folder}/generator.log")
         pushed = time.monotonic()
-        status = front.drain()
-        print(f"  the Collector had delivered all after another {time.monotonic() - pushed:.1f} s", flush=True)
+        front.wait_until_stored(store)
+        print(f"  {time.monotonic() - pushed:.1f} s from the last acknowledgement to the last commit", flush=True)
+        status = front.stop()
         if status != 0:
             raise RuntimeError(f"the Collector ended with status {status}, see {folder}/otelcol.log")
         return list(front.outcomes(title, store))

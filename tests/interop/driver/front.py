@@ -10,17 +10,18 @@ import time
 from ledger import Ledger, Outcome
 from program import PATIENCE_S, free_port
 
-# The names of the pipelines in collector/config.yaml, and what each of them stands for.
+# The pipelines of collector/config.yaml: the name in its environment, and the exporter.
 PIPELINES = {
-    "GRPC_GZIP": "Collector otlp_grpc gzip",
-    "GRPC_ZSTD": "Collector otlp_grpc zstd",
-    "HTTP_GZIP": "Collector otlp_http gzip",
-    "HTTP_ZSTD": "Collector otlp_http zstd",
+    "GRPC_GZIP": "otlp_grpc/gzip",
+    "GRPC_ZSTD": "otlp_grpc/zstd",
+    "HTTP_GZIP": "otlp_http/gzip",
+    "HTTP_ZSTD": "otlp_http/zstd",
 }
 UNBOUNDED = ["--quota", "requests=unlimited,steps=unlimited,bytes=unlimited"]
 
-# Seconds for the last requests of the generator, and for the Collector to deliver what it holds.
-DRAIN_S = 300
+# Seconds without a new span in the store after which the Collector must have delivered all: longer than its longest
+# pause between two tries.
+SILENCE_S = 40
 
 
 class Front:
@@ -31,6 +32,7 @@ class Front:
         self.command = [cache / "collector" / "build" / "otelcol", "--config", config]
         self.ports = {name: free_port() for name in PIPELINES}
         self.projects = {}
+        self.log = folder / "otelcol.log"
         self.process = None
 
     def start(self):
@@ -40,7 +42,7 @@ class Front:
             made = self.program.make_key(name.lower(), *UNBOUNDED)
             self.projects[name] = made["project_id"]
             environment |= {f"KEY_{name}": made["key"], f"PORT_{name}": str(port)}
-        with open(self.folder / "otelcol.log", "wb") as log:
+        with open(self.log, "wb") as log:
             self.process = subprocess.Popen(self.command, env=environment, stdout=log, stderr=log)
         for port in self.ports.values():
             wait_until_open(port)
@@ -54,16 +56,36 @@ class Front:
     def ledger(self, name):
         return self.folder / f"{name.lower()}.jsonl"
 
-    def drain(self):
-        """Stops the Collector, which delivers what it holds first; returns its exit status."""
+    def wait_until_stored(self, store):
+        """Until as many spans are stored as were acknowledged, or no more come."""
+        wanted = sum(len(Ledger.read(self.ledger(name)).delivered) for name in PIPELINES)
+        stored, grown = 0, time.monotonic()
+        while stored < wanted and time.monotonic() < grown + SILENCE_S:
+            time.sleep(0.5)
+            found = sum(store.count(project_id) for project_id in self.projects.values())
+            if found > stored:
+                stored, grown = found, time.monotonic()
+
+    def stop(self):
+        """SIGTERM; returns the exit status. What it still holds then, it tries once more and drops."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(DRAIN_S)
+        return self.process.wait(PATIENCE_S)
 
     def outcomes(self, title, store):
         for name, exporter in PIPELINES.items():
             ledger = Ledger.read(self.ledger(name))
             sent = len(ledger.delivered) + len(ledger.failed)
-            yield Outcome.compare(exporter, title, sent, ledger, store.spans(self.projects[name]))
+            rows = store.spans(self.projects[name])
+            outcome = Outcome.compare(f"Collector {exporter}", title, sent, ledger, rows)
+            outcome.notes += self.drops(exporter)
+            yield outcome
+
+    def drops(self, exporter):
+        """Why the Collector threw spans away that it had taken: the first line of its log about it, if there is one."""
+        for line in self.log.read_text(errors="replace").split("\n"):
+            if "Dropping data" in line and f'"{exporter}"' in line:
+                return [line.partition('"error": ')[2][:300]]
+        return []
 
     def kill(self):
         if self.process is not None and self.process.poll() is None:

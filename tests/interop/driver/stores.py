@@ -42,6 +42,9 @@ class Postgres:
     def spans(self, project_id):
         return self.query(self.database, POSTGRES_STEPS.format(int(project_id))).split()
 
+    def count(self, project_id):
+        return int(self.query(self.database, f"SELECT count(*) FROM steps WHERE project_id = {int(project_id)}"))
+
     def query(self, database, statement):
         # Debian keeps the client in PATH, others beside the server.
         psql = shutil.which("psql", path=f"{os.environ['PATH']}:{os.environ['POSTGRES_BIN']}")
