@@ -24,8 +24,10 @@ class Program:
         self.folder = folder
         self.http = f"127.0.0.1:{free_port()}"
         self.grpc = f"127.0.0.1:{free_port()}"
+        # The program takes any VECTOROS_ name for a setting, and this one is the caller's.
+        own = {name: value for name, value in os.environ.items() if name != "VECTOROS_BIN"}
         self.environment = {
-            **os.environ,
+            **own,
             "DATABASE_URL": store.url,
             "VECTOROS_SERVER__HTTP": self.http,
             "VECTOROS_SERVER__GRPC": self.grpc,
