@@ -8,7 +8,7 @@ use std::time::Instant;
 use chrono::Utc;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{Addresses, App};
+use crate::app::{Addresses, App, Stop};
 use crate::auth::{DEFAULT_PROJECT, hash, secret};
 use crate::config::Config;
 use crate::model::key::{Quota, Scopes};
@@ -20,11 +20,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     start_logging(&config.log)?;
     let has_api_key = !config.auth.api_key.is_empty();
     let app = App::bind(config).await?;
-    let addresses = app.addresses()?;
+    let addresses = app.addresses();
     let store = app.store();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let shutdown = async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        tokio::select! { _ = interrupt.recv() => Stop::Now, _ = terminate.recv() => Stop::Announced }
     };
     let ready = async || {
         let (version, ready_s) = (env!("CARGO_PKG_VERSION"), started.elapsed().as_secs_f64());

@@ -201,6 +201,8 @@ fn spawn(
     let file = |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
     program()
         .arg("serve")
+        // Nobody balances load here.
+        .env("VECTOROS_SERVER__SHUTDOWN_DELAY", "0s")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .env("DATABASE_URL", database_url)
         .env("VECTOROS_SERVER__HTTP", http.to_string())
