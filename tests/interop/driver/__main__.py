@@ -10,7 +10,7 @@ import traceback
 import exporters
 from front import Front
 from ledger import Ledger, Outcome, table
-from program import Program
+from program import Program, Refusals
 from stores import Postgres, Sqlite
 
 # Seconds that the database is stopped.
@@ -22,14 +22,10 @@ LAST_REQUESTS_S = 120
 
 def restart(program, store):
     """SIGTERM, and the same program again on the same ports."""
-    began = time.monotonic()
-    status = program.stop()
-    ended = time.monotonic()
-    program.start()
-    ready = time.monotonic()
-    print(f"  SIGTERM: ended after {ended - began:.1f} s, ready again {ready - ended:.1f} s later", flush=True)
-    if status != 0:
-        raise RuntimeError(f"the collector ended with status {status} after SIGTERM")
+    with Refusals(program.http) as refusals:
+        stopping, starting = program.restart()
+    print(f"  SIGTERM: ended after {stopping:.1f} s, ready again {starting:.1f} s later;", end=" ")
+    print(f"connections were refused for {refusals.seconds:.1f} s", flush=True)
 
 
 def stop_database(program, store):
