@@ -60,7 +60,7 @@ def run_agents(title, store, interrupt, options, folder):
                 result.faults.append(f"the program ended with status {status}, see {agent.log}")
             result.faults += agent.read_back(program, ledger.delivered)
             if result.dropped:
-                result.notes.append(f"{result.dropped} spans dropped; its last words: {agent.last_words()[:300]}")
+                result.notes.append(f"{result.dropped} spans dropped; its last words: {agent.last_words()}")
             outcomes.append(result)
         return outcomes
     finally:

@@ -84,7 +84,7 @@ class Front:
         """Why the Collector threw spans away that it had taken: the first line of its log about it, if there is one."""
         for line in self.log.read_text(errors="replace").split("\n"):
             if "Dropping data" in line and f'"{exporter}"' in line:
-                return [line.partition('"error": ')[2][:300]]
+                return [f"the Collector threw spans away: {line.partition('"error": ')[2][:200]}"]
         return []
 
     def kill(self):
