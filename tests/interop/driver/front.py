@@ -84,7 +84,8 @@ class Front:
         """Why the Collector threw spans away that it had taken: the first line of its log about it, if there is one."""
         for line in self.log.read_text(errors="replace").split("\n"):
             if "Dropping data" in line and f'"{exporter}"' in line:
-                return [f"the Collector threw spans away: {line.partition('"error": ')[2][:200]}"]
+                reason = line.partition('"error": ')[2][:200]
+                return [f"the Collector threw spans away: {reason}"]
         return []
 
     def kill(self):
