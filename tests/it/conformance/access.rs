@@ -9,8 +9,8 @@ use serde_json::json;
 use tonic::Code;
 
 use super::client::{
-    Http1, JSON, LOGS_SERVICE, METRICS_SERVICE, PROTOBUF, TRACE_SERVICE, TRACES, UNKNOWN_KEY, ask, call, export, framed,
-    gzip, head_bytes, post, post_with, request_bytes, runs_stored,
+    Http1, JSON, LOGS_SERVICE, METRICS_SERVICE, PROTOBUF, TRACE_SERVICE, TRACES, UNKNOWN_KEY, ask, call, export,
+    framed, gzip, head_bytes, post, post_with, request_bytes, runs_stored,
 };
 use super::http2::{END_HEADERS, END_STREAM, HEADERS, Http2, grpc_block};
 use super::trouble::Wire;
@@ -25,8 +25,17 @@ const REFLECTION: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionI
 async fn otlp_64_every_path_asks_for_a_key_before_the_body() {
     let collector = Collector::start(OWN_FILE, &[]).await;
     let paths = [
-        "/v1/traces", "/v1/logs", "/v1/metrics", "/otlp/v1/traces", "/otel/v1/logs", "/api/public/otel/v1/traces",
-        "/v1/private/otel/v1/metrics", "/v1/traces/", "/runs", "/runs/", "/runs/batch",
+        "/v1/traces",
+        "/v1/logs",
+        "/v1/metrics",
+        "/otlp/v1/traces",
+        "/otel/v1/logs",
+        "/api/public/otel/v1/traces",
+        "/v1/private/otel/v1/metrics",
+        "/v1/traces/",
+        "/runs",
+        "/runs/",
+        "/runs/batch",
         "/runs/00000000-0000-4000-8000-000000000000/steps",
     ];
     for port in [collector.http, collector.grpc] {
@@ -176,7 +185,8 @@ fn otlp_69_documentation_shows_metadata_keys_in_lower_case() {
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
-            let is_text = path.extension().is_some_and(|end| ["md", "toml", "yaml", "py", "sh"].iter().any(|e| end == *e));
+            let is_text =
+                path.extension().is_some_and(|end| ["md", "toml", "yaml", "py", "sh"].iter().any(|e| end == *e));
             match path.is_dir() {
                 true => folders.push(path),
                 false if is_text => texts.push(path),
@@ -206,9 +216,9 @@ async fn otlp_70_keys_survive_the_parsers_of_every_sdk() {
         assert!(key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_'), "{key}");
         for (sdk, read) in SDK_PARSERS {
             // As it is printed at the first start, and as it is typed by people.
-            for variable in [format!("authorization=Bearer%20{key}"), format!("x-api-key={key}"), format!(
-                "a=b,api-key={key}"
-            )] {
+            for variable in
+                [format!("authorization=Bearer%20{key}"), format!("x-api-key={key}"), format!("a=b,api-key={key}")]
+            {
                 let (_, value) = read(&variable).pop().unwrap_or_else(|| panic!("{sdk} reads nothing"));
                 let value = value.trim_start_matches("Bearer%20").trim_start_matches("Bearer ");
                 assert_eq!(value, key, "{sdk}: {variable}");
@@ -216,7 +226,8 @@ async fn otlp_70_keys_survive_the_parsers_of_every_sdk() {
         }
     }
     // The parsers do damage what is not of the alphabet, or this test would show nothing.
-    let damaged = |key: &str| SDK_PARSERS.iter().any(|(_, read)| read(&format!("k={key}")) != [("k".into(), key.into())]);
+    let damaged =
+        |key: &str| SDK_PARSERS.iter().any(|(_, read)| read(&format!("k={key}")) != [("k".into(), key.into())]);
     for key in ["a+b", "a;b", "a,b", "a%41b", "a=b"] {
         assert!(damaged(key), "{key}");
     }
@@ -258,7 +269,8 @@ async fn otlp_71_headers_that_name_a_project_neither_route_nor_reveal(url: &str)
     for (number, name) in names.iter().enumerate() {
         for (half, project) in ["foreign", "nobody-has-this"].iter().enumerate() {
             let number = (number * 2 + half) as u64;
-            let answer = post_with(&collector, TRACES, PROTOBUF, &[(name, project)], &encoded(agent_trace(number))).await;
+            let answer =
+                post_with(&collector, TRACES, PROTOBUF, &[(name, project)], &encoded(agent_trace(number))).await;
             answers.insert((answer.status, answer.body));
         }
     }

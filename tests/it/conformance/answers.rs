@@ -6,9 +6,7 @@ use prost::Message;
 use serde_json::{Value, json};
 use tonic::Code;
 
-use super::client::{
-    GrpcAnswer, JSON, PROTOBUF, TRACE_SERVICE, TRACES, call, export, framed, post, runs_stored,
-};
+use super::client::{GrpcAnswer, JSON, PROTOBUF, TRACE_SERVICE, TRACES, call, export, framed, post, runs_stored};
 use super::http2::{DATA, END_HEADERS, END_STREAM, Frame, HEADERS, Http2, grpc_block};
 use super::refusals;
 use crate::collector::{Collector, OWN_FILE};
@@ -147,10 +145,8 @@ async fn otlp_32_the_message_of_a_partial_success_is_short_and_useful() {
 async fn otlp_33_warnings_are_said_only_when_wanted() {
     let mut flagged = agent_trace(0);
     flagged[0].parent_span_id = flagged[0].span_id.clone();
-    flagged[1].links = vec![opentelemetry_proto::tonic::trace::v1::span::Link {
-        trace_id: vec![1; 3],
-        ..Default::default()
-    }];
+    flagged[1].links =
+        vec![opentelemetry_proto::tonic::trace::v1::span::Link { trace_id: vec![1; 3], ..Default::default() }];
     let quiet = Collector::start(OWN_FILE, &[]).await;
     let answer = post(&quiet, TRACES, PROTOBUF, &encoded(flagged.clone())).await;
     assert_eq!((answer.status, answer.body.as_slice()), (200, &b""[..]));

@@ -123,9 +123,11 @@ async fn otlp_54_a_pause_of_three_seconds_is_not_noticed(url: &str) {
     let collector = Collector::start(url, &[]).await;
     let stall = Stall::begin(url).await;
     let begin = Instant::now();
-    let http = (0..4).map(|number| async { post(&collector, TRACES, PROTOBUF, &encoded(agent_trace(number))).await });
-    let http: Vec<_> = http.collect();
-    let grpc = async |number| export(&collector, TRACE_SERVICE, &encoded(agent_trace(number))).await;
+    let collector = &collector;
+    let http: Vec<_> = (0..4)
+        .map(|number| async move { post(collector, TRACES, PROTOBUF, &encoded(agent_trace(number))).await })
+        .collect();
+    let grpc = async |number| export(collector, TRACE_SERVICE, &encoded(agent_trace(number))).await;
     let pause = async {
         tokio::time::sleep(Duration::from_secs(3)).await;
         stall.end().await;
@@ -134,7 +136,7 @@ async fn otlp_54_a_pause_of_three_seconds_is_not_noticed(url: &str) {
     assert!(begin.elapsed() >= Duration::from_secs(3), "the pause was one");
     assert!(http.iter().all(|answer| answer.status == 200), "{http:?}");
     assert_eq!((first.code(), second.code()), (0, 0));
-    assert_eq!(runs_stored(&collector).await, 6);
+    assert_eq!(runs_stored(collector).await, 6);
 }
 on_both_stores!(otlp_54_a_pause_of_three_seconds_is_not_noticed);
 
@@ -482,9 +484,7 @@ async fn otlp_62_running_out_of_descriptors_ends_nothing() {
     assert!(limited.success());
     let mut crowd = Vec::new();
     for _ in 0..500 {
-        if let Ok(Ok(client)) =
-            tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(collector.http)).await
-        {
+        if let Ok(Ok(client)) = tokio::time::timeout(Duration::from_secs(2), TcpStream::connect(collector.http)).await {
             crowd.push(client);
         }
     }

@@ -170,13 +170,12 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
             let mut head = httparse::Response::new(&mut slots);
             match head.parse(&self.unread).map_err(io::Error::other)? {
                 httparse::Status::Complete(bytes) => {
-                    let headers = head.headers.iter().map(|header| {
+                    let mut headers = HeaderMap::new();
+                    for header in head.headers.iter() {
                         let name = HeaderName::from_bytes(header.name.as_bytes()).unwrap();
-                        (name, HeaderValue::from_bytes(header.value).unwrap())
-                    });
-                    let mut map = HeaderMap::new();
-                    headers.for_each(|(name, value)| drop(map.append(name, value)));
-                    break (bytes, head.code.unwrap(), map);
+                        headers.append(name, HeaderValue::from_bytes(header.value).unwrap());
+                    }
+                    break (bytes, head.code.unwrap(), headers);
                 }
                 httparse::Status::Partial => self.read_more().await?,
             }

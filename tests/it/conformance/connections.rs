@@ -25,7 +25,8 @@ use crate::spans::{agent_trace, encoded, run_id, span_id};
 async fn deliver(client: &reqwest::Client, url: &str, key: &str, number: u64) {
     let end = Instant::now() + PATIENCE;
     loop {
-        let post = client.post(url).bearer_auth(key).header("content-type", PROTOBUF).body(encoded(agent_trace(number)));
+        let post =
+            client.post(url).bearer_auth(key).header("content-type", PROTOBUF).body(encoded(agent_trace(number)));
         match post.send().await {
             Ok(answer) if answer.status() == 200 => return,
             Ok(answer) => {
@@ -122,8 +123,10 @@ async fn otlp_99_one_slow_request_holds_no_other() {
     for (name, value) in metadata {
         held = held.header(name, value);
     }
-    let (held, mut message) = sender.clone().ready().await.unwrap().send_request(held.body(()).unwrap(), false).unwrap();
-    let calls = (0..100).map(|number| on_h2(sender.clone(), TRACE_SERVICE, &metadata, framed(0, &encoded(agent_trace(number)))));
+    let (held, mut message) =
+        sender.clone().ready().await.unwrap().send_request(held.body(()).unwrap(), false).unwrap();
+    let calls = (0..100)
+        .map(|number| on_h2(sender.clone(), TRACE_SERVICE, &metadata, framed(0, &encoded(agent_trace(number)))));
     let begin = Instant::now();
     for answer in within(futures_util::future::join_all(calls)).await {
         assert_eq!(answer.unwrap().code(), 0);

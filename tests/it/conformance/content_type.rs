@@ -5,9 +5,7 @@ use std::io::Read;
 use flate2::read::GzDecoder;
 use serde_json::Value;
 
-use super::client::{
-    Http1, JSON, PROTOBUF, TRACES, ask, post, post_with, request_bytes, runs_stored,
-};
+use super::client::{Http1, JSON, PROTOBUF, TRACES, ask, post, post_with, request_bytes, runs_stored};
 use crate::collector::{Collector, OWN_FILE};
 use crate::database::on_both_stores;
 use crate::spans::{agent_trace, encoded, request, run_id};

@@ -201,7 +201,8 @@ async fn otlp_07_signals_that_are_not_taken_are_refused_visibly() {
 #[tokio::test]
 async fn otlp_08_slashes_too_many_are_taken_without_a_redirect() {
     let collector = Collector::start(OWN_FILE, &[]).await;
-    let paths = ["/v1/traces/", "//v1/traces", "//v1/traces/", "/otlp/v1/traces/", "//otlp//v1/traces", "///v1//traces"];
+    let paths =
+        ["/v1/traces/", "//v1/traces", "//v1/traces/", "/otlp/v1/traces/", "//otlp//v1/traces", "///v1//traces"];
     for (number, path) in paths.iter().enumerate() {
         let answer = post(&collector, path, PROTOBUF, &encoded(agent_trace(number as u64))).await;
         assert_eq!((answer.status, answer.body.len()), (200, 0), "{path}");
@@ -257,7 +258,8 @@ async fn otlp_09_no_ingest_path_redirects() {
     let methods: &[&str] = if is_long() { &["GET", "POST", "PUT", "HEAD", "PATCH"] } else { &["GET", "POST", "PUT"] };
     let mut asked = 0;
     for prefix in ["", "/", "/otel", "/api/public/otel", "/otlp", "/v1/private/otel"] {
-        for path in ["/v1/traces", "/v1/logs/", "/v1/metrics", "/v1//traces", "/v1/traces//", "/v1/nothing", "/v1", "/"] {
+        for path in ["/v1/traces", "/v1/logs/", "/v1/metrics", "/v1//traces", "/v1/traces//", "/v1/nothing", "/v1", "/"]
+        {
             for method in methods {
                 let bearer = format!("Bearer {}", collector.key);
                 let headers = [("authorization", bearer.as_str()), ("content-type", JSON)];

@@ -61,7 +61,9 @@ pub async fn over_http(collector: &Collector) -> Vec<Refused<Answer>> {
     let keys = Keys::make(collector).await;
     let (unknown, nonsense) = (bearer(UNKNOWN_KEY), bearer("nonsense"));
     let mut refused = Vec::new();
-    for path in ["/v1/traces", "/v1/logs", "/v1/metrics", "/otlp/v1/traces", "/api/public/otel/v1/traces", "/v1/traces/"] {
+    for path in
+        ["/v1/traces", "/v1/logs", "/v1/metrics", "/otlp/v1/traces", "/api/public/otel/v1/traces", "/v1/traces/"]
+    {
         for asked_in in [PROTOBUF, JSON] {
             let good: &[u8] = &match asked_in {
                 JSON => serde_json::to_vec(&request(agent_trace(0))).unwrap(),

@@ -83,8 +83,7 @@ async fn otlp_43_grpc_oversize_is_resource_exhausted() {
     let bearer = format!("Bearer {}", collector.key);
     let zipped = [("authorization", bearer.as_str()), ("grpc-encoding", "gzip")];
     let plain = export(&collector, TRACE_SERVICE, &vec![0; 65 * MIB]).await;
-    let inflating =
-        call(collector.grpc, TRACE_SERVICE, &zipped, framed(1, &gzip_of_zeros(65 * MIB as u64))).await;
+    let inflating = call(collector.grpc, TRACE_SERVICE, &zipped, framed(1, &gzip_of_zeros(65 * MIB as u64))).await;
     for answer in [plain, inflating] {
         assert_eq!((answer.http, answer.code()), (200, Code::ResourceExhausted as i32), "{answer:?}");
         assert_eq!(answer.retry_info_s(), None);
@@ -336,8 +335,7 @@ async fn otlp_50_an_early_refusal_reaches_a_client_that_is_still_sending() {
         (&good, "text/plain", "identity", 415),
         (&good, PROTOBUF, "br", 415),
     ] {
-        let headers =
-            [("authorization", key.as_str()), ("content-type", content_type), ("content-encoding", encoding)];
+        let headers = [("authorization", key.as_str()), ("content-type", content_type), ("content-encoding", encoding)];
         let answer = upload(&collector, &headers, 200 * MIB as u64).await;
         assert_eq!(answer.status, status);
         assert!(!answer.rpc_status().message.is_empty());

@@ -29,11 +29,8 @@ async fn otlp_73_browsers_of_listed_origins_may_send() {
     let origins = format!("[\"{ORIGIN}\", \"http://localhost:3000\"]");
     let collector = Collector::start(OWN_FILE, &[("VECTOROS_SERVER__CORS_ORIGINS", &origins)]).await;
     let wanted = "authorization,content-encoding,content-type,x-api-key";
-    let preflight = [
-        ("origin", ORIGIN),
-        ("access-control-request-method", "POST"),
-        ("access-control-request-headers", wanted),
-    ];
+    let preflight =
+        [("origin", ORIGIN), ("access-control-request-method", "POST"), ("access-control-request-headers", wanted)];
     for path in ["/v1/traces", "/v1/logs", "/v1/metrics", "/otlp/v1/traces"] {
         let answer = ask(collector.http, "OPTIONS", path, &preflight, b"").await;
         assert!([200, 204].contains(&answer.status), "{path}: {}", answer.status);
@@ -51,7 +48,10 @@ async fn otlp_73_browsers_of_listed_origins_may_send() {
         for (answer, status) in [(refused, 401), (taken, 200)] {
             assert_eq!(answer.status, status, "{path}");
             assert_eq!(answer.header("access-control-allow-origin"), ORIGIN, "{status}");
-            assert!(words(answer.header("access-control-expose-headers")).contains(&"retry-after".to_owned()), "{status}");
+            assert!(
+                words(answer.header("access-control-expose-headers")).contains(&"retry-after".to_owned()),
+                "{status}"
+            );
             assert!(words(answer.header("vary")).contains(&"origin".to_owned()), "{status}");
             assert!(!answer.has("access-control-allow-credentials"), "{status}");
         }
@@ -129,9 +129,8 @@ async fn otlp_75_certificates_change_under_load_without_a_failure() {
         stream.get_ref().1.peer_certificates().unwrap()[0].to_vec()
     };
     let first = serial().await;
-    let mut held = Http1::over(
-        connect(authority.client_config(&[&TLS13], &["http/1.1"], false), &collector).await.unwrap(),
-    );
+    let mut held =
+        Http1::over(connect(authority.client_config(&[&TLS13], &["http/1.1"], false), &collector).await.unwrap());
     for round in 2..4 {
         let before = serial().await;
         authority.write_server_certificate(round);

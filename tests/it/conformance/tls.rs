@@ -26,8 +26,7 @@ impl Authority {
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let key = KeyPair::generate().unwrap();
         let certificate = params.self_signed(&key).unwrap();
-        let authority =
-            Authority { folder: TempDir::new().unwrap(), issuer: Issuer::new(params, key), certificate };
+        let authority = Authority { folder: TempDir::new().unwrap(), issuer: Issuer::new(params, key), certificate };
         std::fs::write(authority.path("ca.pem"), authority.certificate.pem()).unwrap();
         authority.write_server_certificate(1);
         authority
