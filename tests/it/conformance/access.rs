@@ -284,16 +284,13 @@ on_both_stores!(otlp_71_headers_that_name_a_project_neither_route_nor_reveal);
 async fn otlp_72_a_key_in_the_url_is_refused_with_a_hint_and_not_logged() {
     let collector = Collector::start(OWN_FILE, &[("VECTOROS_LOG__LEVEL", "trace")]).await;
     let key = collector.key.clone();
-    for name in ["api_key", "api-key", "key", "token", "access_token", "x-api-key", "authorization"] {
+    for name in ["api_key", "API_KEY", "api-key", "apikey", "key", "token", "access_token"] {
         let path = format!("/v1/traces?{name}={key}");
         let answer = ask(collector.http, "POST", &path, &[("content-type", JSON)], b"{}").await;
         assert_eq!(answer.status, 401, "{name}");
         let message = answer.rpc_status().message;
         assert!(message.contains("header") && !message.contains(&key), "{name}: {message}");
     }
-    // Nor is one that comes on top of a good one: it stands in some proxy's log already.
-    let answer = post(&collector, &format!("/v1/traces?api_key={key}"), JSON, b"{}").await;
-    assert_eq!(answer.status, 401, "{answer:?}");
     assert_eq!(post(&collector, "/v1/traces?tenant=1", JSON, b"{}").await.status, 200, "other words are no keys");
     assert!(!collector.log().contains(&key[13..45]), "no secret in the log");
 }
@@ -387,8 +384,11 @@ async fn otlp_79_expect_chunks_and_odd_header_bytes_are_handled() {
     for name in ["user-agent", "x-anything", "traceparent", "accept-encoding", "x-request-id"] {
         assert_eq!(Http1::connect(collector.http).await.ask(&odd(name)).await.status, 200, "{name}");
     }
-    assert_eq!(Http1::connect(collector.http).await.ask(&odd("x-api-key")).await.status, 401);
     assert_eq!(Http1::connect(collector.http).await.ask(&odd("content-encoding")).await.status, 415);
+    let request = request_bytes("POST", TRACES, &[headers[1], ("x-api-key", "OBS")], b"");
+    let at = request.windows(3).position(|bytes| bytes == b"OBS").unwrap();
+    let request = [&request[..at], collector.key.as_bytes(), b"\xff", &request[at + 3..]].concat();
+    assert_eq!(Http1::connect(collector.http).await.ask(&request).await.status, 401);
     assert_eq!(runs_stored(&collector).await, 3);
 }
 

@@ -11,8 +11,8 @@ use tokio::net::TcpStream;
 use tonic::Code;
 
 use super::client::{
-    Answer, GrpcAnswer, Http1, JSON, PROTOBUF, TRACE_SERVICE, TRACES, ask, call, export, framed, head_bytes, is_long,
-    on_h2, post, request_bytes, runs_stored, within,
+    Answer, GrpcAnswer, Http1, JSON, PROTOBUF, TRACE_SERVICE, TRACES, allow_many_sockets, ask, call, export, framed,
+    head_bytes, is_long, on_h2, post, request_bytes, runs_stored, within,
 };
 use super::http2::{
     ACK, CONTINUATION, DATA, END_HEADERS, END_STREAM, GOAWAY, HEADERS, Http2, PING, RST_STREAM, SETTINGS, block, frame,
@@ -106,7 +106,7 @@ async fn otlp_53_delays_are_one_to_four_whole_seconds(url: &str) {
     }
     let stall = Stall::begin(url).await;
     let mut overload = Vec::new();
-    for number in 0..6 {
+    for number in 0..10 {
         let answer = post(&collector, TRACES, PROTOBUF, &encoded(agent_trace(number))).await;
         assert_eq!(answer.status, 503);
         overload.push(retry_after_s(&answer));
@@ -383,6 +383,7 @@ async fn otlp_60_floods_end_their_connection_and_nothing_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn otlp_61_slow_senders_disturb_nobody_and_are_ended() {
+    allow_many_sockets();
     let collector = Collector::start(OWN_FILE, &[]).await;
     let count = if is_long() { 5_000 } else { 300 };
     let bearer = format!("Bearer {}", collector.key);
@@ -478,6 +479,7 @@ async fn otlp_61_connections_are_bounded_in_all_and_for_an_address() {
 
 #[tokio::test]
 async fn otlp_62_running_out_of_descriptors_ends_nothing() {
+    allow_many_sockets();
     let collector = Collector::start(OWN_FILE, &[]).await;
     let pid = collector.pid().to_string();
     let limited = std::process::Command::new("prlimit").args(["--pid", &pid, "--nofile=64:64"]).status().unwrap();

@@ -40,6 +40,15 @@ pub fn is_long() -> bool {
     std::env::var_os("VECTOROS_TEST_LONG").is_some_and(|value| value == "1")
 }
 
+/// Lets this process, and what it starts from now on, open as many sockets as the system permits.
+pub fn allow_many_sockets() {
+    let pid = std::process::id().to_string();
+    let asked = ["--pid", &pid, "--nofile", "--output=HARD", "--noheadings"];
+    let hard = std::process::Command::new("prlimit").args(asked).output().unwrap();
+    let limit = format!("--nofile={}:", String::from_utf8(hard.stdout).unwrap().trim());
+    assert!(std::process::Command::new("prlimit").args(["--pid", &pid, &limit]).status().unwrap().success());
+}
+
 /// An answer of HTTP/1.1.
 #[derive(Debug)]
 pub struct Answer {
@@ -154,9 +163,10 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Http1<S> {
         within(self.stream.write_all(bytes)).await.unwrap();
     }
 
+    /// Sends and reads the answer, which may come, and end the sending, before everything is sent.
     pub async fn ask(&mut self, request: &[u8]) -> Answer {
-        self.send(request).await;
-        self.answer().await
+        let sent = within(self.stream.write_all(request)).await;
+        within(self.try_answer()).await.unwrap_or_else(|error| panic!("no answer: {error}, sent: {sent:?}"))
     }
 
     /// The next answer, interim ones among them. Fails when the connection ends before.

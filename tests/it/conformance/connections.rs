@@ -263,7 +263,7 @@ async fn otlp_103_the_user_agent_of_a_key_is_shown() {
     let shown = || {
         let listed: serde_json::Value = serde_json::from_str(&collector.command(&["keys", "list", "--json"])).unwrap();
         let id = &collector.key[4..12];
-        listed.as_array().unwrap().iter().find(|key| key["id"] == id).unwrap()["user_agent"].clone()
+        listed.as_array().unwrap().iter().find(|key| key["id"] == id).unwrap()["last_user_agent"].clone()
     };
     let long = format!("OTel-OTLP-Exporter-Python/1.44.0 {}", "x".repeat(4_000));
     for (sent, kept_bytes) in [("OTel-OTLP-Exporter-JavaScript/0.2.1", 35), (long.as_str(), 256)] {

@@ -8,6 +8,7 @@ mod client;
 mod connections;
 mod content_type;
 mod endpoints;
+mod hostile;
 mod http2;
 mod json;
 mod refusals;

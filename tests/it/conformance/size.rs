@@ -24,7 +24,7 @@ fn rejected(body: &[u8]) -> i64 {
 }
 
 /// A request whose one scope holds these bytes, which are written as its spans.
-fn around(spans: &[u8]) -> Vec<u8> {
+pub fn around(spans: &[u8]) -> Vec<u8> {
     let mut scope = Vec::new();
     prost::encoding::encode_key(2, prost::encoding::WireType::LengthDelimited, &mut scope);
     prost::encoding::encode_varint(spans.len() as u64, &mut scope);
@@ -182,7 +182,7 @@ async fn otlp_45_one_encoding_at_a_time_and_small_windows() {
 }
 
 /// `length` zeros as deflate, in zlib's clothes or bare, and as zstd.
-fn bombs(length: u64) -> Vec<(&'static str, Vec<u8>)> {
+pub fn bombs(length: u64) -> Vec<(&'static str, Vec<u8>)> {
     let zeros = || std::io::Read::take(std::io::repeat(0), length);
     let mut zlib = flate2::write::ZlibEncoder::new(Vec::new(), flate2::Compression::best());
     std::io::copy(&mut zeros(), &mut zlib).unwrap();
