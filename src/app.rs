@@ -53,6 +53,13 @@ pub struct Addresses {
     pub has_tls: bool,
 }
 
+impl Addresses {
+    /// As it stands in a URL.
+    pub fn scheme(&self) -> &'static str {
+        if self.has_tls { "https" } else { "http" }
+    }
+}
+
 /// Why the program stops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stop {

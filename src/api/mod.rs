@@ -10,10 +10,16 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use serde_json::json;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 
 use crate::pipeline::Pipeline;
+use crate::receiver::otlp_http;
 use crate::store::Store;
 use crate::view::Reader;
+
+/// Answers that are smaller than this gain nothing from gzip.
+const COMPRESS_BYTES_MIN: u64 = 1024;
 
 pub struct Api {
     pipeline: Arc<Pipeline>,
@@ -47,10 +53,11 @@ pub async fn wrong_method() -> Response {
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/runs", get(runs::list))
-        .route("/", get(health::welcome))
+        .route("/", get(health::welcome).fallback(otlp_http::unknown_path))
         .route("/runs/{run_id}", get(runs::show))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(COMPRESS_BYTES_MIN)))
         .with_state(api)
 }

@@ -7,9 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use axum::body::Body;
 use axum::response::Response;
-use http::{HeaderName, HeaderValue, Request};
+use http::header::CONNECTION;
+use http::{HeaderName, HeaderValue, Request, Version};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -25,6 +25,7 @@ use uuid::Uuid;
 use crate::receiver::activity::{Activity, HEAD_TIMEOUT, Watched};
 use crate::receiver::client::{self, Client};
 use crate::receiver::speech::{Speech, hear};
+use crate::receiver::unread::watched;
 use crate::receiver::{path, tls};
 use crate::telemetry::Sparse;
 
@@ -252,13 +253,19 @@ async fn reached(at: Option<Instant>) {
 
 /// One request through the router, under an id that is made here.
 async fn answer(terms: Arc<Terms>, peer: Option<IpAddr>, request: Request<Incoming>) -> Result<Response, Infallible> {
-    let mut request = request.map(Body::new);
+    let (head, body) = request.into_parts();
+    let (body, read_out) = watched(body);
+    let mut request = Request::from_parts(head, body);
     path::canonicalize(request.uri_mut(), &terms.path_prefix);
+    let version = request.version();
     let address = client::address(peer, request.headers(), &terms.trusted_proxies);
     let request_id = request_id();
     request.extensions_mut().insert(Client { address, request_id: request_id.clone() });
     let mut response = terms.router.clone().call(request).await?;
     response.headers_mut().insert(REQUEST_ID, request_id);
+    if version < Version::HTTP_2 && !read_out.is_true() {
+        response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+    }
     Ok(response)
 }
 

@@ -2,6 +2,7 @@
 
 mod activity;
 mod speech;
+mod unread;
 mod path;
 pub mod tls;
 pub mod client;
