@@ -77,7 +77,8 @@ class Front:
             sent = len(ledger.delivered) + len(ledger.failed)
             rows = store.spans(self.projects[name])
             outcome = Outcome.compare(f"Collector {exporter}", title, sent, ledger, rows)
-            outcome.notes += self.drops(exporter)
+            if outcome.missing:
+                outcome.notes += self.drops(exporter)
             yield outcome
 
     def drops(self, exporter):
