@@ -20,7 +20,7 @@ use crate::pipeline::Pipeline;
 use crate::prices::Prices;
 use crate::queue::{Budget, Queue};
 use crate::quota::Quotas;
-use crate::receiver::connection::Terms;
+use crate::receiver::connection::{Phase, Terms};
 use crate::receiver::grpc_services::{self, Health};
 use crate::receiver::listen::{self, Bounds, Listener};
 use crate::receiver::{self, otlp_http, tls};
@@ -104,11 +104,11 @@ impl App {
         let parts = Parts::new(&config, prices, store.clone(), health);
         let terms = Arc::new(parts.terms(tls)?);
         let bounds = Arc::new(Bounds::new(config.server.connections, config.server.connections_per_address));
-        let (stop_listening, stopping) = watch::channel(false);
+        let (phase, phases) = watch::channel(Phase::Serving);
         let grace = config.server.shutdown_grace;
         let listeners: Vec<_> = listeners
             .into_iter()
-            .map(|socket| tokio::spawn(listen::serve(socket, terms.clone(), bounds.clone(), stopping.clone(), grace)))
+            .map(|socket| tokio::spawn(listen::serve(socket, terms.clone(), bounds.clone(), phases.clone(), grace)))
             .collect();
         let writers: Vec<_> =
             (0..config.database.write_connections).map(|_| tokio::spawn(keep_writing(parts.clone()))).collect();
@@ -129,6 +129,7 @@ impl App {
             parts.health.set(false).await;
             if stop == Stop::Announced {
                 tracing::info!("stopping: not ready any more, data is still taken");
+                phase.send_replace(Phase::Leaving);
                 tokio::time::sleep(config.server.shutdown_delay).await;
             }
         }
@@ -136,7 +137,7 @@ impl App {
             probe.abort();
         }
         tracing::info!("stopping: finishing what is under way");
-        stop_listening.send_replace(true);
+        phase.send_replace(Phase::Ending);
         for listener in listeners {
             listener.await.context("a listener ended by a panic")?;
         }
