@@ -78,6 +78,7 @@ pub struct Ingest {
     #[serde(with = "humantime_serde")]
     pub hold: Duration,
     pub throttle_status: u16,
+    pub warnings: bool,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -101,7 +101,7 @@ mod tests {
     use crate::otlp::DecodeLimits;
 
     fn ledger() -> Ledger {
-        Ledger::new(0, DecodeLimits { spans_max: 1, span_items_max: 1, depth_max: 1 })
+        Ledger::new(DecodeLimits { spans_max: 1, span_items_max: 1, depth_max: 1 })
     }
 
     #[test]

@@ -6,6 +6,7 @@ use crate::otlp::fault::Fault;
 use crate::otlp::intake::Ledger;
 use crate::otlp::json::Readable;
 use crate::otlp::json::cursor::Cursor;
+use crate::otlp::json::names::pass_over;
 use crate::otlp::json::scalar::{enumeration, hex_or_none, int};
 use crate::otlp::json::value::{any_value, attributes};
 use crate::otlp::rules::{id_or_none, settle, storable};
@@ -61,9 +62,7 @@ impl Readable for LogRecord {
                 "flags" => record.flags = int(value, "flags")?,
                 "traceId" => trace_id = hex_or_none(value, "traceId")?,
                 "spanId" => span_id = hex_or_none(value, "spanId")?,
-                _ => {
-                    value.skip();
-                }
+                _ => pass_over(name, value, ledger),
             }
             Ok(())
         })?;

@@ -5,6 +5,7 @@ use crate::otlp::fault::Fault;
 use crate::otlp::intake::Ledger;
 use crate::otlp::json::Readable;
 use crate::otlp::json::cursor::Cursor;
+use crate::otlp::json::names::pass_over;
 use crate::otlp::json::scalar::{enumeration, hex, hex_or_none, int};
 use crate::otlp::json::value::attributes;
 use crate::otlp::rules::{id, link_ids, parent_id, settle, settle_dropping};
@@ -58,9 +59,7 @@ fn decode(mut cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Span, Fault> {
             })?,
             "droppedLinksCount" => span.dropped_links_count = int(value, "droppedLinksCount")?,
             "status" => status(&mut span.status, value, ledger)?,
-            _ => {
-                value.skip();
-            }
+            _ => pass_over(name, value, ledger),
         }
         Ok(())
     })?;
@@ -80,9 +79,7 @@ fn event(cursor: &mut Cursor<'_>, ledger: &mut Ledger) -> Result<Event, Fault> {
             "name" => event.name = value.string("event.name", ledger)?,
             "attributes" => attributes(&mut event.attributes, value, ledger)?,
             "droppedAttributesCount" => event.dropped_attributes_count = int(value, "event.droppedAttributesCount")?,
-            _ => {
-                value.skip();
-            }
+            _ => pass_over(name, value, ledger),
         }
         Ok(())
     })?;
@@ -102,9 +99,7 @@ fn link(cursor: &mut Cursor<'_>, ledger: &mut Ledger) -> Result<Option<Link>, Fa
             "attributes" => attributes(&mut link.attributes, value, ledger)?,
             "droppedAttributesCount" => link.dropped_attributes_count = int(value, "link.droppedAttributesCount")?,
             "flags" => link.flags = int(value, "link.flags")?,
-            _ => {
-                value.skip();
-            }
+            _ => pass_over(name, value, ledger),
         }
         Ok(())
     })?;
@@ -119,9 +114,7 @@ fn status(status: &mut Status, cursor: &mut Cursor<'_>, ledger: &mut Ledger) -> 
         match name {
             "message" => status.message = value.string("status.message", ledger)?,
             "code" => status.code = enumeration(value, "status.code", &STATUS_CODES)?,
-            _ => {
-                value.skip();
-            }
+            _ => pass_over(name, value, ledger),
         }
         Ok(())
     })
