@@ -87,6 +87,8 @@ pub(super) struct Ledger {
     repairs: Vec<&'static str>,
     /// Names in OTLP/JSON that are ours but for their spelling, over the whole request.
     ignored: Vec<&'static str>,
+    /// Over the whole request: an enum came by its name.
+    has_enum_names: bool,
 }
 
 impl Ledger {
@@ -98,6 +100,7 @@ impl Ledger {
             heap_left_bytes: HEAP_MIN_BYTES,
             repairs: Vec::new(),
             ignored: Vec::new(),
+            has_enum_names: false,
         }
     }
 
@@ -122,6 +125,10 @@ impl Ledger {
     /// Notes a name that was passed over because it is not in camel case.
     pub fn ignored(&mut self, name: &'static str) {
         add_words(&mut self.ignored, &[name]);
+    }
+
+    pub fn enum_by_name(&mut self) {
+        self.has_enum_names = true;
     }
 
     pub fn take_repairs(&mut self) -> Vec<&'static str> {
@@ -226,6 +233,7 @@ impl<T> Intake<T> {
             self.slice.groups.push(group);
         }
         self.slice.notes.ignored_names = take(&mut self.ledger.ignored);
+        self.slice.notes.has_enum_names = take(&mut self.ledger.has_enum_names);
         self.slice_bytes = self.bytes;
         (self.items, self.bytes, self.heap_bytes) = (0, 0, 0);
         take(&mut self.slice)

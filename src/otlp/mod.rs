@@ -54,6 +54,8 @@ pub struct Notes {
     pub repairs: Vec<&'static str>,
     /// Names of OTLP/JSON in snake case, which the specification has us ignore.
     pub ignored_names: Vec<&'static str>,
+    /// An enum came by its name, where OTLP/JSON has numbers only.
+    pub has_enum_names: bool,
 }
 
 impl Notes {
@@ -70,6 +72,7 @@ impl Notes {
         self.mended += later.mended;
         add_words(&mut self.repairs, &later.repairs);
         add_words(&mut self.ignored_names, &later.ignored_names);
+        self.has_enum_names |= later.has_enum_names;
     }
 }
 

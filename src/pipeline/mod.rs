@@ -21,11 +21,11 @@ use crate::otlp::{DecodeLimits, Malformed, Notes, Slices};
 use crate::prices::Prices;
 use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
 use crate::quota::{OverQuota, Quotas};
-use crate::telemetry::{ByTransport, Counters, Transport};
+use crate::telemetry::{ByTransport, ByWhat, Counters, Transport};
 use crate::view::Reader;
 
 use incoming::{Incoming, Item, Making, Taken};
-use warnings::{METRICS_ARE_NOT_STORED, warnings};
+use warnings::{METRICS_ARE_NOT_STORED, labels, warnings};
 
 pub use crate::otlp::Encoding;
 pub use quarantine::{Panicked, Quarantine};
@@ -138,6 +138,9 @@ impl Pipeline {
         let outcome = &mut done.outcome;
         let sent = outcome.accepted + outcome.rejections.count;
         outcome.warnings = warnings(signal, &done.notes, sent, self.warnings);
+        for what in labels(&done.notes) {
+            self.counters.warnings.get_or_create(&ByWhat { what }).inc();
+        }
         if self.warnings && signal == Signal::Metrics && sent > 0 && self.told_metrics.insert(key.id.clone()) {
             outcome.warnings.push(METRICS_ARE_NOT_STORED.into());
         }

@@ -35,7 +35,20 @@ pub(super) fn warnings(signal: Signal, notes: &Notes, sent: u64, all: bool) -> V
             repairs.join(", ")
         ));
     }
+    if notes.has_enum_names && all {
+        warnings.push("enums were sent by name, OTLP/JSON has their numbers".into());
+    }
     warnings
+}
+
+/// Labels of the counter of warnings that fit `notes`, told or not.
+pub(super) fn labels(notes: &Notes) -> impl Iterator<Item = &'static str> {
+    let labels = [
+        ("ignored_name", !notes.ignored_names.is_empty()),
+        ("mended", notes.mended > 0),
+        ("enum_name", notes.has_enum_names),
+    ];
+    labels.into_iter().filter_map(|(label, fits)| fits.then_some(label))
 }
 
 /// `resource_spans` → `resourceSpans`.

@@ -50,7 +50,7 @@ impl Readable for LogRecord {
             match name {
                 "timeUnixNano" => record.time_ns = int(value, "timeUnixNano")?,
                 "observedTimeUnixNano" => record.observed_ns = int(value, "observedTimeUnixNano")?,
-                "severityNumber" => record.severity_number = enumeration(value, "severityNumber", &SEVERITIES)?,
+                "severityNumber" => record.severity_number = enumeration(value, "severityNumber", &SEVERITIES, ledger)?,
                 "severityText" => record.severity_text = value.string("severityText", ledger)?,
                 "eventName" => record.event_name = value.string("eventName", ledger)?,
                 "body" => {

@@ -8,7 +8,7 @@ use crate::otlp::json::cursor::Cursor;
 use crate::otlp::json::names::pass_over;
 use crate::otlp::json::scalar::{enumeration, hex, hex_or_none, int};
 use crate::otlp::json::value::attributes;
-use crate::otlp::rules::{id, link_ids, parent_id, settle, settle_dropping};
+use crate::otlp::rules::{check_times, id, link_ids, parent_id, settle, settle_dropping};
 
 const KINDS: [&str; 6] = [
     "SPAN_KIND_UNSPECIFIED",
@@ -41,7 +41,7 @@ fn decode(mut cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Span, Fault> {
             "traceState" => span.trace_state = value.string("traceState", ledger)?,
             "flags" => span.flags = int(value, "flags")?,
             "name" => span.name = value.string("name", ledger)?,
-            "kind" => span.kind = enumeration(value, "kind", &KINDS)?,
+            "kind" => span.kind = enumeration(value, "kind", &KINDS, ledger)?,
             "startTimeUnixNano" => span.start_ns = int(value, "startTimeUnixNano")?,
             "endTimeUnixNano" => span.end_ns = int(value, "endTimeUnixNano")?,
             "attributes" => attributes(&mut span.attributes, value, ledger)?,
@@ -66,6 +66,7 @@ fn decode(mut cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Span, Fault> {
     span.span_id = id("spanId", &span_id)?;
     span.trace_id = id("traceId", &trace_id)?;
     span.parent_span_id = parent_id(&parent, span.span_id, ledger);
+    check_times(span.start_ns, span.end_ns, ledger);
     span.duplicate_attributes = settle(&mut span.attributes);
     span.repairs = ledger.take_repairs();
     Ok(span)
@@ -113,7 +114,7 @@ fn status(status: &mut Status, cursor: &mut Cursor<'_>, ledger: &mut Ledger) -> 
     cursor.object("status", |name, value| {
         match name {
             "message" => status.message = value.string("status.message", ledger)?,
-            "code" => status.code = enumeration(value, "status.code", &STATUS_CODES)?,
+            "code" => status.code = enumeration(value, "status.code", &STATUS_CODES, ledger)?,
             _ => pass_over(name, value, ledger),
         }
         Ok(())

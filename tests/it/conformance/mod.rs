@@ -7,6 +7,7 @@ mod backpressure;
 mod connections;
 mod content_type;
 mod endpoints;
+mod exchange;
 mod json;
 mod size;
 mod validity;
