@@ -72,7 +72,7 @@ async fn otlp_21_unknown_fields_are_ignored_at_every_level() {
         format!(
             r#"{{{extra}"resourceSpans":[{{{extra}"resource":{{{extra}"attributes":[{{{extra}"key":"r","value":{{{extra}"intValue":1}}}}]}},
             "scopeSpans":[{{{extra}"scope":{{{extra}"name":"s"}},"spans":[{{{extra}"traceId":"{}","spanId":"{}",
-            "events":[{{{extra}"name":"e"}}],"links":[{{{extra}"traceId":"{0}","spanId":"0000000000000009"}}],"status":{{{extra}"code":1}},
+            "events":[{{{extra}"name":"e"}}],"links":[{{{extra}"traceId":"0A000000000000000000000000000000","spanId":"0000000000000009"}}],"status":{{{extra}"code":1}},
             "attributes":[{{"key":"list","value":{{"kvlistValue":{{{extra}"values":[{{{extra}"key":"a","value":{{"arrayValue":{{{extra}"values":[{{"boolValue":true}}]}}}}}}]}}}}}}]}}]}}]}}]}}"#,
             hex(&trace_id(trace)),
             hex(&span_id(0))
@@ -82,13 +82,10 @@ async fn otlp_21_unknown_fields_are_ignored_at_every_level() {
         let answer = send(&collector, JSON, with(trace, extra).into()).await;
         assert!(answer.is_full_success(), "{answer:?}");
     }
-    let mut steps = [step(&run(&collector, 0).await, 0), step(&run(&collector, 1).await, 0)];
-    for (trace, step) in steps.iter_mut().enumerate() {
-        assert_eq!(step["metadata"]["links"][0]["trace_id"], hex(&trace_id(trace as u64)).as_str());
-        step["metadata"]["links"][0]["trace_id"] = Value::Null;
-    }
+    let steps = [step(&run(&collector, 0).await, 0), step(&run(&collector, 1).await, 0)];
     assert_eq!(steps[0], steps[1]);
     assert_eq!(steps[1]["metadata"]["attributes"]["list"], json!({"a": [true]}));
+    assert_eq!(steps[1]["metadata"]["links"][0]["span_id"], "0000000000000009");
 }
 
 #[tokio::test]
@@ -99,7 +96,7 @@ async fn otlp_22_enums_are_integers_and_unknown_ones_are_kept() {
         (&step["metadata"]["otel"]["kind"], &step["metadata"]["otel"]["status"]["code"]),
         (&json!(99), &json!(77))
     );
-    assert_eq!(taken(&collector, 1, r#""kind":3"#).await["metadata"]["otel"]["kind"], "CLIENT");
+    assert_eq!(taken(&collector, 1, r#""kind":3"#).await["metadata"]["otel"]["kind"], "client");
 }
 
 #[tokio::test]
@@ -108,7 +105,7 @@ async fn otlp_23_names_of_enums_are_understood_and_counted() {
     let by_number = taken(&collector, 0, r#""kind":2,"status":{"code":2}"#).await;
     let by_name = taken(&collector, 1, r#""kind":"SPAN_KIND_SERVER","status":{"code":"STATUS_CODE_ERROR"}"#).await;
     assert_eq!(by_number["metadata"]["otel"], by_name["metadata"]["otel"]);
-    assert_eq!(by_name["metadata"]["otel"]["kind"], "SERVER");
+    assert_eq!(by_name["metadata"]["otel"]["kind"], "server");
     let shown = collector.client().get(collector.url("/metrics")).send().await.unwrap().text().await.unwrap();
     assert!(shown.contains("vectoros_ingest_warnings_total{what=\"enum_name\"} 1"), "{shown}");
 }
