@@ -251,7 +251,7 @@ impl Parts {
         let reader = Arc::new(Reader::new(store.clone(), life_cycle(config)));
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
-            quotas: Quotas::new(config.quota.clone()),
+            quotas: Arc::new(Quotas::new(config.quota.clone())),
             budget: Budget::new(config.ingest.queue_bytes.as_u64(), counters.clone()),
             queue: Arc::new(Queue::default()),
             reader: reader.clone(),
@@ -259,6 +259,9 @@ impl Parts {
             prices,
             decode_limits: decode_limits(&config.limits),
             body_bytes_max: config.limits.body_bytes.as_u64(),
+            warnings: config.ingest.warnings,
+            told_metrics: Default::default(),
+            quarantine: Default::default(),
             hold: config.ingest.hold,
             throttle_status: config.ingest.throttle_status,
             open: AtomicBool::new(false),
