@@ -17,6 +17,8 @@ use crate::receiver::inflate::{ACCEPTED, Compression, Damaged, Inflater};
 const STEP_BYTES: usize = 64 * 1024;
 /// Up to this a growing body is moved to twice the place; beyond it, once to the largest place it can need.
 const DOUBLING_BYTES_MAX: usize = 1 << 20;
+/// An inflated body that grows to this is counted before it is made.
+const COUNT_FROM_BYTES: usize = 4 << 20;
 /// Nobody is too slow before this.
 const PACE_GRACE: Duration = Duration::from_secs(10);
 /// After the grace a body must have come at least at this pace.
@@ -137,7 +139,8 @@ fn due(started: Instant, received_bytes: usize) -> Instant {
     started + PACE_GRACE + Duration::from_millis(received_bytes as u64 * 1000 / PACE_BYTES_PER_S)
 }
 
-/// Inflates piece by piece: output beyond the limit is never made, and every piece has its room before it exists.
+/// Inflates piece by piece: output beyond the limit is never made, and every piece has its room before it exists. What
+/// grows large is first counted to its end and then made in one place of its size: a bomb costs its time, and no memory.
 pub async fn inflate(
     pipeline: &Pipeline,
     bytes: Bytes,
@@ -150,28 +153,54 @@ pub async fn inflate(
         return Ok(Body { bytes, sent_bytes, reservation: sent });
     }
     let limit_bytes = pipeline.body_bytes_max;
-    let damaged = |Damaged| {
-        Refusal::Malformed("the compressed body is damaged, cut, or has something behind its end: send it again".into())
-    };
     let mut room = Room::new(pipeline, deadline).await?;
     let mut inflated = Vec::new();
-    let mut inflater = Inflater::new(compression, bytes).map_err(damaged)?;
-    loop {
-        room.cover(inflated.len() + STEP_BYTES).await?;
-        grow(&mut inflated, STEP_BYTES, limit_bytes as usize + STEP_BYTES);
-        let read = inflater.read(&mut inflated, STEP_BYTES).map_err(damaged)?;
-        if inflated.len() as u64 > limit_bytes {
-            return Err(Refusal::TooLarge { limit_bytes });
-        }
-        if read < STEP_BYTES {
+    let mut inflater = Inflater::new(compression, bytes.clone()).map_err(damaged)?;
+    room.cover(STEP_BYTES).await?;
+    while inflater.read(&mut inflated, STEP_BYTES).map_err(damaged)? == STEP_BYTES {
+        if inflated.len() >= COUNT_FROM_BYTES {
+            let total_bytes = inflated.len() + count(&mut inflater, limit_bytes, inflated.len()).await?;
+            drop(inflated);
+            room.cover(total_bytes).await?;
+            inflated = Vec::with_capacity(total_bytes);
+            inflater = Inflater::new(compression, bytes).map_err(damaged)?;
+            while inflater.read(&mut inflated, STEP_BYTES).map_err(damaged)? == STEP_BYTES {
+                tokio::task::consume_budget().await;
+            }
             break;
         }
         tokio::task::consume_budget().await;
+        room.cover(inflated.len() + STEP_BYTES).await?;
+    }
+    if inflated.len() as u64 > limit_bytes {
+        return Err(Refusal::TooLarge { limit_bytes });
     }
     // From here on only the inflated form is held.
     drop(inflater);
     drop(sent);
     Ok(Body { bytes: inflated.into(), sent_bytes, reservation: room.reservation })
+}
+
+/// How much still comes behind `before_bytes`.
+async fn count(inflater: &mut Inflater, limit_bytes: u64, before_bytes: usize) -> Result<usize, Refusal> {
+    let mut piece = Vec::with_capacity(STEP_BYTES);
+    let mut counted_bytes = 0;
+    loop {
+        piece.clear();
+        let read = inflater.read(&mut piece, STEP_BYTES).map_err(damaged)?;
+        counted_bytes += read;
+        if (before_bytes + counted_bytes) as u64 > limit_bytes {
+            return Err(Refusal::TooLarge { limit_bytes });
+        }
+        if read < STEP_BYTES {
+            return Ok(counted_bytes);
+        }
+        tokio::task::consume_budget().await;
+    }
+}
+
+fn damaged(_: Damaged) -> Refusal {
+    Refusal::Malformed("the compressed body is damaged, cut, or has something behind its end: send it again".into())
 }
 
 /// A reservation that grows.

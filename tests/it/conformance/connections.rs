@@ -99,6 +99,10 @@ async fn otlp_98_requests_that_come_late_are_told_later() {
     tokio::time::sleep(Duration::from_millis(200)).await;
     collector.terminate();
     tokio::time::sleep(Duration::from_millis(300)).await;
+    // Who comes now is told to come again, and not met by a closed port, which some exporters do not retry.
+    let late = ask(collector.http, "POST", TRACES, &headers, &body).await;
+    assert_eq!((late.status, late.rpc_status().code), (503, Code::Unavailable as i32), "{late:?}");
+    assert!(late.has("retry-after") && late.header("connection") == "close", "{late:?}");
     half.send(&body[50..]).await;
     let answer = half.answer().await;
     assert!([200, 503].contains(&answer.status), "{answer:?}");
@@ -106,7 +110,6 @@ async fn otlp_98_requests_that_come_late_are_told_later() {
         assert!(answer.has("retry-after") && answer.rpc_status().code == Code::Unavailable as i32, "{answer:?}");
     }
     assert_eq!(answer.header("connection"), "close");
-    assert!(TcpStream::connect(collector.http).await.is_err(), "nobody new is let in");
     assert!(tokio::task::block_in_place(|| collector.stop()).success());
 }
 
