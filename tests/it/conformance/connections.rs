@@ -85,7 +85,7 @@ async fn otlp_98_a_restart_under_load_loses_nothing(url: &str) {
 }
 on_both_stores!(otlp_98_a_restart_under_load_loses_nothing);
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn otlp_98_requests_that_come_late_are_told_later() {
     let settings = [("VECTOROS_SERVER__SHUTDOWN_DELAY", "0s"), ("VECTOROS_SERVER__SHUTDOWN_GRACE", "5s")];
     let mut collector = Collector::start(OWN_FILE, &settings).await;
