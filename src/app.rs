@@ -20,7 +20,7 @@ use crate::pipeline::Pipeline;
 use crate::prices::Prices;
 use crate::queue::{Budget, Queue};
 use crate::quota::Quotas;
-use crate::receiver::connection::Terms;
+use crate::receiver::connection::{Phase, Terms};
 use crate::receiver::grpc_services::{self, Health};
 use crate::receiver::listen::{self, Bounds, Listener};
 use crate::receiver::{self, otlp_http, tls};
@@ -104,11 +104,11 @@ impl App {
         let parts = Parts::new(&config, prices, store.clone(), health);
         let terms = Arc::new(parts.terms(tls)?);
         let bounds = Arc::new(Bounds::new(config.server.connections, config.server.connections_per_address));
-        let (stop_listening, stopping) = watch::channel(false);
+        let (phase, phases) = watch::channel(Phase::Serving);
         let grace = config.server.shutdown_grace;
         let listeners: Vec<_> = listeners
             .into_iter()
-            .map(|socket| tokio::spawn(listen::serve(socket, terms.clone(), bounds.clone(), stopping.clone(), grace)))
+            .map(|socket| tokio::spawn(listen::serve(socket, terms.clone(), bounds.clone(), phases.clone(), grace)))
             .collect();
         let writers: Vec<_> =
             (0..config.database.write_connections).map(|_| tokio::spawn(keep_writing(parts.clone()))).collect();
@@ -129,6 +129,7 @@ impl App {
             parts.health.set(false).await;
             if stop == Stop::Announced {
                 tracing::info!("stopping: not ready any more, data is still taken");
+                phase.send_replace(Phase::Leaving);
                 tokio::time::sleep(config.server.shutdown_delay).await;
             }
         }
@@ -136,7 +137,7 @@ impl App {
             probe.abort();
         }
         tracing::info!("stopping: finishing what is under way");
-        stop_listening.send_replace(true);
+        phase.send_replace(Phase::Ending);
         for listener in listeners {
             listener.await.context("a listener ended by a panic")?;
         }
@@ -250,7 +251,7 @@ impl Parts {
         let reader = Arc::new(Reader::new(store.clone(), life_cycle(config)));
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
-            quotas: Quotas::new(config.quota.clone()),
+            quotas: Arc::new(Quotas::new(config.quota.clone())),
             budget: Budget::new(config.ingest.queue_bytes.as_u64(), counters.clone()),
             queue: Arc::new(Queue::default()),
             reader: reader.clone(),
@@ -258,6 +259,9 @@ impl Parts {
             prices,
             decode_limits: decode_limits(&config.limits),
             body_bytes_max: config.limits.body_bytes.as_u64(),
+            warnings: config.ingest.warnings,
+            told_metrics: Default::default(),
+            quarantine: Default::default(),
             hold: config.ingest.hold,
             throttle_status: config.ingest.throttle_status,
             open: AtomicBool::new(false),

@@ -70,7 +70,7 @@ fn bytes_of(permit: &OwnedSemaphorePermit) -> i64 {
     i64::try_from(permit.num_permits() as u64 * UNIT_BYTES).unwrap_or(i64::MAX)
 }
 
-/// One request on its way to the store.
+/// One request, or a slice of a large one, on its way to the store.
 pub struct Job {
     pub batch: Batch,
     /// Roughly what the batch occupies, for the bound of one transaction.
@@ -78,7 +78,8 @@ pub struct Job {
     /// After this nobody waits any more: the sender was told to try again.
     pub deadline: Instant,
     pub reply: oneshot::Sender<Result<Answer, Overdue>>,
-    pub reservation: Reservation,
+    /// Of the whole request, which may have more jobs.
+    pub reservation: Arc<Reservation>,
 }
 
 /// What the store did with a request, and the items it could not take.
@@ -190,7 +191,7 @@ mod tests {
             native: None,
         };
         let reservation = budget.reserve(bytes, soon()).await.unwrap();
-        Job { batch, bytes, deadline: soon(), reply: oneshot::channel().0, reservation }
+        Job { batch, bytes, deadline: soon(), reply: oneshot::channel().0, reservation: Arc::new(reservation) }
     }
 
     #[tokio::test]

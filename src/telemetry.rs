@@ -58,6 +58,11 @@ pub struct ByReason {
     pub reason: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ByWhat {
+    pub what: &'static str,
+}
+
 /// Lines of the log that a stranger can cause: for each thing at most one in ten seconds, which counts the others.
 #[derive(Default)]
 pub struct Sparse(DashMap<&'static str, Written>);
@@ -99,6 +104,8 @@ pub struct Counters {
     pub rejected: Family<ByTransport, Counter>,
     /// Requests that were refused as a whole.
     pub refused: Family<ByReason, Counter>,
+    /// Requests in which something was mended, ignored or not as OTLP has it, although nothing was rejected for it.
+    pub warnings: Family<ByWhat, Counter>,
     pub queue_bytes: Gauge,
     pub inserted: Counter,
     pub duplicates: Counter,
@@ -122,6 +129,7 @@ impl Default for Counters {
             accepted_points: Family::default(),
             rejected: Family::default(),
             refused: Family::default(),
+            warnings: Family::default(),
             queue_bytes: Gauge::default(),
             inserted: Counter::default(),
             duplicates: Counter::default(),
@@ -146,6 +154,11 @@ impl Default for Counters {
         );
         r.register("vectoros_rejected_items", "Items rejected inside accepted requests", counters.rejected.clone());
         r.register("vectoros_refused_requests", "Requests refused as a whole", counters.refused.clone());
+        r.register(
+            "vectoros_ingest_warnings",
+            "Requests in which something was mended or ignored, by what",
+            counters.warnings.clone(),
+        );
         r.register_with_unit("vectoros_queue", "Requests in memory", Unit::Bytes, counters.queue_bytes.clone());
         r.register("vectoros_inserted_steps", "Steps and log records really inserted", counters.inserted.clone());
         r.register("vectoros_duplicate_steps", "Copies of stored steps and log records", counters.duplicates.clone());

@@ -34,7 +34,9 @@ pub enum AuthError {
     Missing,
     #[error("two different API keys in the headers: send one, as `Authorization: Bearer vos_…`")]
     Conflicting,
-    #[error("an API key does not belong into the address, where it gets into logs: send `Authorization: Bearer vos_…`")]
+    #[error(
+        "an API key does not belong into the address, where it gets into logs: send the header `Authorization: Bearer vos_…`"
+    )]
     InQuery,
     /// Unknown, wrong, revoked and expired look the same from outside.
     #[error("invalid API key: it is unknown, revoked or expired, or was copied incompletely")]

@@ -38,7 +38,7 @@ pub(super) fn rows(
     let mut hasher = SpanHasher::default();
     for group in groups {
         let producer = origin::row(&group.origin);
-        for (position, record) in group.items.into_iter().enumerate() {
+        for (position, record) in (group.position..).zip(group.items) {
             let log = SpanLog { scope_name: group.origin.scope_name.clone(), record };
             let of_trace = log.record.trace_id.map(run_id_of_trace);
             let run_id = of_trace.or_else(|| log_runs::run_id(&log, &group.origin)).unwrap_or(LogRow::NO_RUN);

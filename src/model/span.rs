@@ -42,8 +42,8 @@ pub struct Span {
     pub unknown_fields: Vec<u8>,
     /// What had to be mended to keep the span, in itself or in its resource and scope. Each at most once of
     /// `parent_id_length`, `self_parent`, `link_dropped`, `invalid_utf8` (U+FFFD stands in a text), `too_deep`,
-    /// `duplicate_key` (an earlier value was dropped in an event, link, resource or scope) and `string_index`
-    /// (an index into a table that traces do not have; read as no value).
+    /// `duplicate_key` (an earlier value was dropped in an event, link, resource or scope), `string_index` (an index into
+    /// a table that traces do not have; read as no value) and `time_inverted` (it ended before it began; both are kept).
     pub repairs: Vec<&'static str>,
 }
 

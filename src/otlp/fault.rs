@@ -9,11 +9,11 @@ pub(super) enum Fault {
     Wire(#[from] WireError),
     #[error("{field} has the wrong protobuf wire type; check the exporter's version of opentelemetry-proto")]
     WireType { field: &'static str },
-    #[error("{field} must be {expected} in OTLP/JSON")]
+    #[error("{field} must be {expected} in OTLP/JSON; check the exporter")]
     JsonType { field: &'static str, expected: &'static str },
-    #[error("{field} must have {expected} bytes but has {got}")]
+    #[error("{field} must have {expected} bytes but has {got}; leave the ids to the SDK")]
     IdLength { field: &'static str, expected: usize, got: usize },
-    #[error("{field} must not be all zeros")]
+    #[error("{field} must not be all zeros; leave the ids to the SDK")]
     IdZero { field: &'static str },
     #[error("more than {max} spans, log records or metrics in one request; send smaller batches")]
     TooManySpans { max: usize },

@@ -7,14 +7,34 @@ use crate::model::log::LogRecord;
 use crate::model::span::{Attributes, Origin, Span};
 use crate::model::value::AnyValue;
 use crate::otlp::fault::Fault;
-use crate::otlp::{DecodeLimits, Group, Metric, Request};
+use crate::otlp::{DecodeLimits, Group, Metric, Request, add_words};
 
-/// Heap that structures (not texts) may take for each byte of the body. Eight is what an array of booleans needs, the
-/// smallest value that means something; only bodies of empty values stand above it.
-const HEAP_PER_BODY_BYTE: usize = 8;
+/// Heap that the structures (not the texts) of an item may take for each of its bytes. Eight is what an array of
+/// booleans needs, the smallest value that means something; only items of empty values stand above it.
+const HEAP_PER_BYTE: usize = 8;
 
-/// Heap that even the smallest body may take, in bytes.
+/// Heap that even the smallest item may take, and that no item may go beyond, in bytes.
 const HEAP_MIN_BYTES: usize = 64 << 10;
+const HEAP_MAX_BYTES: usize = 64 << 20;
+
+/// What is built of a request before it is handed on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct SliceBounds {
+    items_max: usize,
+    /// Of the body.
+    bytes_max: usize,
+    /// Of structures.
+    heap_bytes_max: usize,
+}
+
+impl SliceBounds {
+    /// Some thousand items are a transaction of a fraction of a second; an item that is larger than the rest of this is
+    /// a slice alone.
+    pub const SLICE: SliceBounds = SliceBounds { items_max: 2000, bytes_max: 8 << 20, heap_bytes_max: 16 << 20 };
+    /// The whole request at once.
+    pub const WHOLE: SliceBounds =
+        SliceBounds { items_max: usize::MAX, bytes_max: usize::MAX, heap_bytes_max: usize::MAX };
+}
 
 /// What an export request is made of: the walkers of both encodings are the same for each.
 pub(super) trait Item {
@@ -58,29 +78,37 @@ impl Item for Metric {
     }
 }
 
-/// What the decoding of one request may still spend, and what had to be mended in the item at hand.
+/// What the decoding of one item may still spend, and what had to be mended in it.
 pub(super) struct Ledger {
     pub depth_max: usize,
     span_items_max: usize,
     items_left: usize,
     heap_left_bytes: usize,
     repairs: Vec<&'static str>,
+    /// Names in OTLP/JSON that are ours but for their spelling, over the whole request.
+    ignored: Vec<&'static str>,
+    /// Over the whole request: an enum came by its name.
+    has_enum_names: bool,
 }
 
 impl Ledger {
-    pub fn new(body_bytes: usize, limits: DecodeLimits) -> Ledger {
+    pub fn new(limits: DecodeLimits) -> Ledger {
         Ledger {
             depth_max: limits.depth_max,
             span_items_max: limits.span_items_max,
             items_left: limits.span_items_max,
-            heap_left_bytes: body_bytes.saturating_mul(HEAP_PER_BODY_BYTE).saturating_add(HEAP_MIN_BYTES),
+            heap_left_bytes: HEAP_MIN_BYTES,
             repairs: Vec::new(),
+            ignored: Vec::new(),
+            has_enum_names: false,
         }
     }
 
     /// Before `count` values of type `T` are built.
     pub fn spend<T>(&mut self, count: usize) -> Result<(), Fault> {
-        self.spend_bytes(count.saturating_mul(size_of::<T>()))
+        let bytes = count.saturating_mul(size_of::<T>());
+        self.heap_left_bytes = self.heap_left_bytes.checked_sub(bytes).ok_or(Fault::TooManyValues)?;
+        Ok(())
     }
 
     /// Before `count` attributes, events or links of the item at hand are built.
@@ -89,28 +117,36 @@ impl Ledger {
         self.spend::<T>(count)
     }
 
-    fn spend_bytes(&mut self, bytes: usize) -> Result<(), Fault> {
-        self.heap_left_bytes = self.heap_left_bytes.checked_sub(bytes).ok_or(Fault::TooManyValues)?;
-        Ok(())
-    }
-
     /// Notes a repair once, however often it was needed.
     pub fn repaired(&mut self, what: &'static str) {
-        if !self.repairs.contains(&what) {
-            self.repairs.push(what);
-        }
+        add_words(&mut self.repairs, &[what]);
+    }
+
+    /// Notes a name that was passed over because it is not in camel case.
+    pub fn ignored(&mut self, name: &'static str) {
+        add_words(&mut self.ignored, &[name]);
+    }
+
+    pub fn enum_by_name(&mut self) {
+        self.has_enum_names = true;
     }
 
     pub fn take_repairs(&mut self) -> Vec<&'static str> {
         take(&mut self.repairs)
     }
 
-    /// Runs `decode` for one item, resource or scope. What a failed one spent is given back: its memory is free again.
-    fn item<T>(&mut self, decode: impl FnOnce(&mut Ledger) -> Result<T, Fault>) -> Result<T, Fault> {
+    /// Runs `decode` for one item, resource or scope of `bytes`, and tells what it spent.
+    fn item<T>(
+        &mut self,
+        bytes: usize,
+        decode: impl FnOnce(&mut Ledger) -> Result<T, Fault>,
+    ) -> (Result<T, Fault>, usize) {
+        let heap_bytes = bytes.saturating_mul(HEAP_PER_BYTE).saturating_add(HEAP_MIN_BYTES).min(HEAP_MAX_BYTES);
+        self.heap_left_bytes = heap_bytes;
         self.items_left = self.span_items_max;
         self.repairs.clear();
-        let before = self.heap_left_bytes;
-        decode(self).inspect_err(|_| self.heap_left_bytes = before)
+        let decoded = decode(self);
+        (decoded, heap_bytes - self.heap_left_bytes)
     }
 }
 
@@ -143,31 +179,98 @@ fn value_bytes(value: &AnyValue) -> usize {
     inside + size_of::<(String, AnyValue)>()
 }
 
-/// Builds a [`Request`] from what a walker finds.
+/// Builds slices of a [`Request`] from what a walker finds.
 pub(super) struct Intake<T> {
+    bounds: SliceBounds,
     items_max: usize,
     items_sent: usize,
+    /// For copies of resources, over the whole request: a large one that many scopes share would fill the store.
+    copies_left_bytes: usize,
     ledger: Ledger,
-    request: Request<T>,
+    resource: Result<Producer, Fault>,
+    scope: Result<Producer, Fault>,
+    /// The group of the scope at hand, once it has an item.
+    open: Option<Group<T>>,
+    slice: Request<T>,
+    items: usize,
+    bytes: usize,
+    heap_bytes: usize,
+    slice_bytes: usize,
 }
 
-impl<T: Item> Intake<T> {
-    pub fn new(body_bytes: usize, limits: DecodeLimits) -> Intake<T> {
+impl<T> Intake<T> {
+    pub fn new(body_bytes: usize, limits: DecodeLimits, bounds: SliceBounds) -> Intake<T> {
         Intake {
+            bounds,
             items_max: limits.spans_max,
             items_sent: 0,
-            ledger: Ledger::new(body_bytes, limits),
-            request: Request::default(),
+            copies_left_bytes: body_bytes.saturating_mul(HEAP_PER_BYTE).saturating_add(HEAP_MIN_BYTES),
+            ledger: Ledger::new(limits),
+            resource: Ok(Producer::default()),
+            scope: Ok(Producer::default()),
+            open: None,
+            slice: Request::default(),
+            items: 0,
+            bytes: 0,
+            heap_bytes: 0,
+            slice_bytes: 0,
         }
     }
 
-    /// A resource or scope; `unreadable` is what its items are rejected for when it is damaged.
-    pub fn producer(
+    /// Whether an item of `bytes` still belongs into this slice. One always does.
+    pub fn has_room(&self, bytes: usize) -> bool {
+        self.items == 0
+            || self.items < self.bounds.items_max
+                && self.bytes.saturating_add(bytes) <= self.bounds.bytes_max
+                && self.heap_bytes < self.bounds.heap_bytes_max
+    }
+
+    /// What was gathered since the last call. The scope at hand may go on in the next slice.
+    pub fn take_slice(&mut self) -> Request<T> {
+        if let Some(group) = self.open.take_if(|group| !group.items.is_empty()) {
+            let position = group.position + group.items.len();
+            self.open = Some(Group { origin: group.origin.clone(), position, items: Vec::new() });
+            self.slice.groups.push(group);
+        }
+        self.slice.notes.ignored_names = take(&mut self.ledger.ignored);
+        self.slice.notes.has_enum_names = take(&mut self.ledger.has_enum_names);
+        self.slice_bytes = self.bytes;
+        (self.items, self.bytes, self.heap_bytes) = (0, 0, 0);
+        take(&mut self.slice)
+    }
+
+    /// Bytes of the items in the slice that was taken last.
+    pub fn slice_bytes(&self) -> usize {
+        self.slice_bytes
+    }
+
+    /// For what is noted outside of items.
+    pub fn ledger(&mut self) -> &mut Ledger {
+        &mut self.ledger
+    }
+
+    /// Reads the resource of the scopes to come; its items are rejected when it is damaged.
+    pub fn open_resource(&mut self, bytes: usize, decode: impl FnOnce(&mut Ledger) -> Result<Producer, Fault>) {
+        self.resource = self.producer(Fault::Resource, bytes, decode);
+    }
+
+    /// Reads the scope of the items to come. They are rejected when resource or scope is damaged.
+    pub fn open_scope(&mut self, bytes: usize, decode: impl FnOnce(&mut Ledger) -> Result<Producer, Fault>) {
+        self.scope = self.producer(Fault::Scope, bytes, decode);
+    }
+
+    pub fn close_scope(&mut self) {
+        self.slice.groups.extend(self.open.take().filter(|group| !group.items.is_empty()));
+    }
+
+    fn producer(
         &mut self,
         unreadable: Fault,
+        bytes: usize,
         decode: impl FnOnce(&mut Ledger) -> Result<Producer, Fault>,
     ) -> Result<Producer, Fault> {
-        let mut producer = self.ledger.item(decode).map_err(|fault| match fault {
+        let (decoded, _) = self.ledger.item(bytes, decode);
+        let mut producer = decoded.map_err(|fault| match fault {
             Fault::TooManyValues => fault,
             _ => unreadable,
         })?;
@@ -175,79 +278,60 @@ impl<T: Item> Intake<T> {
         producer.heap_bytes = heap_bytes(&producer.attributes) + producer.schema_url.len();
         Ok(producer)
     }
+}
 
-    /// Opens the group of one scope. Its items are rejected when resource or scope is damaged, or when so many scopes
-    /// share a large resource that its copies would fill the memory.
-    pub fn group<'r>(
-        &mut self,
-        resource: &'r Result<Producer, Fault>,
-        scope: Result<Producer, Fault>,
-    ) -> OpenGroup<'r, T> {
-        let producers = resource.as_ref().map_err(|fault| *fault).and_then(|resource| {
-            let scope = scope?;
-            self.ledger.spend_bytes(resource.heap_bytes)?;
-            Ok((resource, scope))
-        });
-        OpenGroup { producers, items: Vec::new() }
+impl<T: Item> Intake<T> {
+    /// One item that was sent, of `bytes`: taken into the group of its scope, or rejected and counted.
+    pub fn item(&mut self, place: Place, bytes: usize, decode: impl FnOnce(&mut Ledger) -> Result<T, Fault>) {
+        self.items_sent = self.items_sent.saturating_add(1);
+        if let Err(fault) = self.take_item(bytes, decode) {
+            self.slice.rejections.add(|| Rejection { place: place.named::<T>(), reason: fault.to_string() });
+        }
     }
 
-    /// One item that was sent: taken into `group`, or rejected and counted.
-    pub fn item(
-        &mut self,
-        group: &mut OpenGroup<'_, T>,
-        place: Place,
-        decode: impl FnOnce(&mut Ledger) -> Result<T, Fault>,
-    ) {
-        self.items_sent += 1;
-        let decoded = match &group.producers {
-            _ if self.items_sent > self.items_max => Err(Fault::TooManySpans { max: self.items_max }),
-            Err(fault) => Err(*fault),
-            Ok((resource, scope)) => self.ledger.item(decode).map(|mut item| {
-                if let Some(repairs) = item.repairs() {
-                    repairs.extend(resource.repairs.iter().chain(&scope.repairs));
-                    // In one order, whatever the order of the fields was.
-                    repairs.sort_unstable();
-                    repairs.dedup();
-                }
-                item
-            }),
-        };
-        match decoded {
-            Ok(item) => group.items.push(item),
-            Err(fault) => {
-                self.request.rejections.add(|| Rejection { place: place.named::<T>(), reason: fault.to_string() })
+    fn take_item(&mut self, bytes: usize, decode: impl FnOnce(&mut Ledger) -> Result<T, Fault>) -> Result<(), Fault> {
+        if self.items_sent > self.items_max {
+            return Err(Fault::TooManySpans { max: self.items_max });
+        }
+        let resource = self.resource.as_ref().map_err(|fault| *fault)?;
+        let scope = self.scope.as_mut().map_err(|fault| *fault)?;
+        let (decoded, heap_bytes) = self.ledger.item(bytes, decode);
+        let mut item = decoded?;
+        let group = match &mut self.open {
+            Some(group) => group,
+            None => {
+                let left = self.copies_left_bytes.checked_sub(resource.heap_bytes).ok_or(Fault::TooManyValues)?;
+                self.copies_left_bytes = left;
+                self.open.insert(Group { origin: origin(resource, scope), position: 0, items: Vec::new() })
             }
-        }
-    }
-
-    pub fn close(&mut self, group: OpenGroup<'_, T>) {
-        let Ok((resource, scope)) = group.producers else { return };
-        if group.items.is_empty() {
-            self.ledger.heap_left_bytes += resource.heap_bytes;
-            return;
-        }
-        let origin = Origin {
-            resource: resource.attributes.clone(),
-            resource_dropped_attributes_count: resource.dropped_attributes_count,
-            resource_schema_url: resource.schema_url.clone(),
-            scope_name: scope.name,
-            scope_version: scope.version,
-            scope_attributes: scope.attributes,
-            scope_dropped_attributes_count: scope.dropped_attributes_count,
-            scope_schema_url: scope.schema_url,
         };
-        self.request.groups.push(Group { origin, items: group.items });
-    }
-
-    pub fn finish(self) -> Request<T> {
-        self.request
+        if let Some(repairs) = item.repairs() {
+            repairs.extend(resource.repairs.iter().chain(&scope.repairs));
+            // In one order, whatever the order of the fields was.
+            repairs.sort_unstable();
+            repairs.dedup();
+            self.slice.notes.add_mended(repairs);
+        }
+        group.items.push(item);
+        self.items += 1;
+        self.bytes += bytes;
+        self.heap_bytes += heap_bytes;
+        Ok(())
     }
 }
 
-/// The items of one scope while they are read.
-pub(super) struct OpenGroup<'r, T> {
-    producers: Result<(&'r Producer, Producer), Fault>,
-    items: Vec<T>,
+/// The scope's own parts move into it: they are used once.
+fn origin(resource: &Producer, scope: &mut Producer) -> Origin {
+    Origin {
+        resource: resource.attributes.clone(),
+        resource_dropped_attributes_count: resource.dropped_attributes_count,
+        resource_schema_url: resource.schema_url.clone(),
+        scope_name: take(&mut scope.name),
+        scope_version: take(&mut scope.version),
+        scope_attributes: take(&mut scope.attributes),
+        scope_dropped_attributes_count: scope.dropped_attributes_count,
+        scope_schema_url: take(&mut scope.schema_url),
+    }
 }
 
 /// Where an item stands in its request.

@@ -44,6 +44,13 @@ pub(super) fn link_ids(trace_id: &[u8], span_id: &[u8], ledger: &mut Ledger) -> 
     ids
 }
 
+/// A span that ended before it began keeps both times; it is only noted. An end of 0 is none yet.
+pub(super) fn check_times(start_ns: u64, end_ns: u64, ledger: &mut Ledger) {
+    if end_ns != 0 && end_ns < start_ns {
+        ledger.repaired("time_inverted");
+    }
+}
+
 /// Text that should be UTF-8; what is not becomes U+FFFD and is noted.
 pub(super) fn text(bytes: &[u8], ledger: &mut Ledger) -> String {
     match std::str::from_utf8(bytes) {
@@ -101,7 +108,7 @@ mod tests {
     use crate::otlp::DecodeLimits;
 
     fn ledger() -> Ledger {
-        Ledger::new(0, DecodeLimits { spans_max: 1, span_items_max: 1, depth_max: 1 })
+        Ledger::new(DecodeLimits { spans_max: 1, span_items_max: 1, depth_max: 1 })
     }
 
     #[test]

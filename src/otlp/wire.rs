@@ -86,6 +86,11 @@ impl<'a> Reader<'a> {
         Reader { rest: message }
     }
 
+    /// Bytes that were not read yet.
+    pub fn left(&self) -> usize {
+        self.rest.len()
+    }
+
     #[inline]
     fn field(&mut self) -> Result<Field<'a>, WireError> {
         let start = self.rest;

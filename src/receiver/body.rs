@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use axum::body::{Body as HttpBody, HttpBody as _};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
@@ -15,8 +15,8 @@ use crate::receiver::inflate::{ACCEPTED, Compression, Damaged, Inflater};
 
 /// Room is reserved, and bodies are inflated, in steps of this.
 const STEP_BYTES: usize = 64 * 1024;
-/// Memory that is set aside at once for a body whose length was announced.
-const CAPACITY_BYTES_MAX: u64 = 1 << 20;
+/// Up to this a growing body is moved to twice the place; beyond it, once to the largest place it can need.
+const DOUBLING_BYTES_MAX: usize = 1 << 20;
 /// Nobody is too slow before this.
 const PACE_GRACE: Duration = Duration::from_secs(10);
 /// After the grace a body must have come at least at this pace.
@@ -40,8 +40,9 @@ pub fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Refusal> {
 
 /// Compression that `Content-Encoding` names.
 pub fn compression_of(headers: &HeaderMap) -> Result<Compression, Refusal> {
-    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Compression::None) };
-    let known = value.to_str().ok().and_then(Compression::from_name);
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    let Some(value) = values.next() else { return Ok(Compression::None) };
+    let known = value.to_str().ok().and_then(Compression::from_name).filter(|_| values.next().is_none());
     known.ok_or_else(|| Refusal::Unsupported(format!("this Content-Encoding is not taken: send {ACCEPTED} or none")))
 }
 
@@ -68,7 +69,8 @@ pub async fn read(
 /// A body on its way over the wire.
 pub struct Incoming<'a> {
     body: HttpBody,
-    bytes: BytesMut,
+    bytes: Vec<u8>,
+    declared_bytes: Option<u64>,
     limit_bytes: u64,
     room: Room<'a>,
     started: Instant,
@@ -82,10 +84,9 @@ impl<'a> Incoming<'a> {
         limit_bytes: u64,
         deadline: Instant,
     ) -> Result<Incoming<'a>, Refusal> {
-        let expected = body.size_hint().lower().min(CAPACITY_BYTES_MAX);
-        let bytes = BytesMut::with_capacity(expected as usize);
+        let declared_bytes = body.size_hint().exact();
         let room = Room::new(pipeline, deadline).await?;
-        Ok(Incoming { body, bytes, limit_bytes, room, started: Instant::now() })
+        Ok(Incoming { body, bytes: Vec::new(), declared_bytes, limit_bytes, room, started: Instant::now() })
     }
 
     /// What came so far.
@@ -108,13 +109,27 @@ impl<'a> Incoming<'a> {
             return Err(Refusal::TooLarge { limit_bytes: self.room.pipeline.body_bytes_max });
         }
         self.room.cover(self.bytes.len() + data.len()).await?;
+        let bytes_max = self.declared_bytes.unwrap_or(self.limit_bytes);
+        grow(&mut self.bytes, data.len(), bytes_max as usize);
         self.bytes.extend_from_slice(&data);
         Ok(true)
     }
 
     pub fn finish(self) -> (Bytes, Reservation) {
-        (self.bytes.freeze(), self.room.reservation)
+        (self.bytes.into(), self.room.reservation)
     }
+}
+
+/// Makes room for `more` in a body that will have at most `bytes_max`. Doubling a large one would hold it twice, and
+/// three times while it is moved; a place that is not written to takes no memory.
+fn grow(body: &mut Vec<u8>, more: usize, bytes_max: usize) {
+    let needed = body.len() + more;
+    if needed <= body.capacity() {
+        return;
+    }
+    let doubled = (body.capacity() * 2).max(needed);
+    let capacity = if doubled > DOUBLING_BYTES_MAX { bytes_max.max(needed) } else { doubled };
+    body.reserve_exact(capacity - body.len());
 }
 
 /// When the next bytes must come, so that the body keeps its pace.
@@ -143,6 +158,7 @@ pub async fn inflate(
     let mut inflater = Inflater::new(compression, bytes).map_err(damaged)?;
     loop {
         room.cover(inflated.len() + STEP_BYTES).await?;
+        grow(&mut inflated, STEP_BYTES, limit_bytes as usize + STEP_BYTES);
         let read = inflater.read(&mut inflated, STEP_BYTES).map_err(damaged)?;
         if inflated.len() as u64 > limit_bytes {
             return Err(Refusal::TooLarge { limit_bytes });
@@ -210,6 +226,18 @@ mod tests {
             assert!(content_type(value).unwrap_err().contains("application/json"), "{value:?}");
         }
         assert!(encoding_of(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_large_body_is_moved_once() {
+        let (mut body, bytes_max) = (Vec::new(), 5 << 20);
+        let mut places = std::collections::BTreeSet::new();
+        while body.len() < bytes_max {
+            grow(&mut body, 1000, bytes_max);
+            body.resize(body.len() + 1000, 0);
+            places.insert(body.capacity());
+        }
+        assert!(places.iter().all(|place| *place <= DOUBLING_BYTES_MAX || *place >= bytes_max), "{places:?}");
     }
 
     #[test]

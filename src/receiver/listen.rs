@@ -14,7 +14,8 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::receiver::connection::{self, Socket, Terms};
+use crate::receiver::connection::{self, Phase, Terms};
+use crate::receiver::socket::Socket;
 
 /// `accept` fails when descriptors or buffers run out; it works again later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -141,12 +142,12 @@ impl Drop for Place {
     }
 }
 
-/// Serves until `stop` turns true, then lets requests that are under way finish, at most for `grace`.
+/// Serves until the phase is `Ending`, then lets requests that are under way finish, at most for `grace`.
 pub async fn serve(
     listener: Listener,
     terms: Arc<Terms>,
     bounds: Arc<Bounds>,
-    mut stop: watch::Receiver<bool>,
+    mut phase: watch::Receiver<Phase>,
     grace: Duration,
 ) {
     let mut connections = JoinSet::new();
@@ -154,7 +155,7 @@ pub async fn serve(
         // The permit first: who is too many waits in the system's queue, and costs nothing here.
         let accepted = tokio::select! {
             accepted = accept_within(&listener, &bounds) => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
+            _ = phase.wait_for(|phase| *phase == Phase::Ending) => break,
         };
         while connections.try_join_next().is_some() {}
         match accepted {
@@ -167,9 +168,9 @@ pub async fn serve(
                     }
                     continue;
                 };
-                let (terms, stop) = (terms.clone(), stop.clone());
+                let (terms, phase) = (terms.clone(), phase.clone());
                 connections.spawn(async move {
-                    connection::serve(socket, peer, terms, stop).await;
+                    connection::serve(socket, peer, terms, phase).await;
                     drop(place);
                 });
             }

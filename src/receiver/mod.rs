@@ -1,6 +1,7 @@
 //! What comes in: OTLP over gRPC and HTTP, and native runs. Both ports serve both protocols.
 
 mod activity;
+mod socket;
 mod speech;
 mod unread;
 mod path;

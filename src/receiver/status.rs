@@ -10,7 +10,7 @@ use tonic::Code;
 use tonic_types::{ErrorDetails, StatusExt, pb};
 
 use crate::auth::AuthError;
-use crate::model::batch::{Rejection, Rejections};
+use crate::model::batch::Rejection;
 use crate::pipeline::{Encoding, Outcome, Refusal, Signal};
 use crate::quota::OverQuota;
 use crate::receiver::inflate::ACCEPTED;
@@ -70,7 +70,7 @@ pub fn verdict(refusal: &Refusal, throttle_status: u16) -> Verdict {
 pub fn http_success(encoding: Encoding, signal: Signal, outcome: &Outcome) -> Response {
     let body = match encoding {
         Encoding::Protobuf => export_response(outcome),
-        Encoding::Json if outcome.rejections.is_empty() => b"{}".to_vec(),
+        Encoding::Json if is_full_success(outcome) => b"{}".to_vec(),
         Encoding::Json => {
             let rejected = outcome.rejections.count.to_string();
             let field = match signal {
@@ -78,7 +78,7 @@ pub fn http_success(encoding: Encoding, signal: Signal, outcome: &Outcome) -> Re
                 Signal::Logs => "rejectedLogRecords",
                 Signal::Metrics => "rejectedDataPoints",
             };
-            json!({"partialSuccess": {field: rejected, "errorMessage": rejected_message(&outcome.rejections)}})
+            json!({"partialSuccess": {field: rejected, "errorMessage": partial_message(outcome)}})
                 .to_string()
                 .into_bytes()
         }
@@ -194,12 +194,17 @@ pub fn json_detail(refusal: &Refusal) -> (StatusCode, Value) {
     (status, json!({"detail": detail}))
 }
 
+/// Whether there is nothing to say: then `partial_success` must be absent.
+fn is_full_success(outcome: &Outcome) -> bool {
+    outcome.rejections.is_empty() && outcome.warnings.is_empty()
+}
+
 /// An `ExportTraceServiceResponse`, or that of another signal, which has the same fields; no bytes when everything was
-/// taken.
+/// taken and there is nothing to say.
 pub fn export_response(outcome: &Outcome) -> Vec<u8> {
-    let partial_success = (!outcome.rejections.is_empty()).then(|| PartialSuccess {
+    let partial_success = (!is_full_success(outcome)).then(|| PartialSuccess {
         rejected: i64::try_from(outcome.rejections.count).unwrap_or(i64::MAX),
-        error_message: rejected_message(&outcome.rejections),
+        error_message: partial_message(outcome),
     });
     ExportResponse { partial_success }.encode_to_vec()
 }
@@ -220,19 +225,31 @@ struct PartialSuccess {
     error_message: String,
 }
 
-fn rejected_message(rejections: &Rejections) -> String {
+/// First what was rejected, then what else there is to know; whole sentences only.
+fn partial_message(outcome: &Outcome) -> String {
+    let rejections = &outcome.rejections;
+    let examples = rejections.first.iter().map(|Rejection { place, reason }| format!("{place}: {reason}"));
+    let is_more = rejections.count > rejections.first.len() as u64;
+    let total = if is_more { format!("{} rejected in all", rejections.count) } else { String::new() };
     let mut message = String::new();
-    for Rejection { place, reason } in &rejections.first {
-        let entry = format!("{}{place}: {reason}", if message.is_empty() { "" } else { "; " });
-        if message.len() + entry.len() > MESSAGE_BYTES_MAX {
-            break;
-        }
-        message += &entry;
+    // The total is short and always told, so its room is kept free.
+    for part in examples {
+        append(&mut message, &part, MESSAGE_BYTES_MAX - JOINT.len() - total.len());
     }
-    if rejections.count > rejections.first.len() as u64 {
-        message += &format!("; {} in all", rejections.count);
+    for part in std::iter::once(&total).chain(&outcome.warnings).filter(|part| !part.is_empty()) {
+        append(&mut message, part, MESSAGE_BYTES_MAX);
     }
     message
+}
+
+const JOINT: &str = "; ";
+
+/// Unless the message would become longer than `bytes_max`.
+fn append(message: &mut String, part: &str, bytes_max: usize) {
+    let joint = if message.is_empty() { "" } else { JOINT };
+    if message.len() + joint.len() + part.len() <= bytes_max {
+        message.extend([joint, part]);
+    }
 }
 
 fn error_details(retry_after_s: Option<u64>, violation: Option<&str>) -> ErrorDetails {
@@ -276,6 +293,7 @@ mod tests {
     use base64::engine::general_purpose::STANDARD_NO_PAD;
 
     use super::*;
+    use crate::model::batch::Rejections;
 
     /// The wire form that the OTLP specification's messages have, byte by byte.
     #[test]
@@ -325,7 +343,18 @@ mod tests {
     #[test]
     fn the_text_of_a_partial_success_is_short() {
         let example = Rejection { place: "p".repeat(300), reason: "r".repeat(300) };
-        let message = rejected_message(&Rejections { count: 1000, first: vec![example; 5] });
-        assert!(message.len() < MESSAGE_BYTES_MAX + 32 && message.ends_with("1000 in all"), "{message}");
+        let rejections = Rejections { count: 1000, first: vec![example; 5] };
+        let message = partial_message(&Outcome { rejections, warnings: vec!["w".repeat(900)], ..Outcome::default() });
+        assert!(message.len() <= MESSAGE_BYTES_MAX && message.ends_with("1000 rejected in all"), "{message}");
+    }
+
+    #[test]
+    fn otlp_33_a_warning_rejects_nothing() {
+        let outcome = Outcome { warnings: vec!["two spans were mended".into()], ..Outcome::default() };
+        let answer = ExportResponse::decode(&export_response(&outcome)[..]).unwrap().partial_success.unwrap();
+        assert_eq!((answer.rejected, answer.error_message.as_str()), (0, "two spans were mended"));
+        let first = vec![Rejection { place: "spans[0]".into(), reason: "bad".into() }];
+        let outcome = Outcome { rejections: Rejections { count: 1, first }, ..outcome };
+        assert_eq!(partial_message(&outcome), "spans[0]: bad; two spans were mended");
     }
 }

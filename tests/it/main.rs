@@ -2,6 +2,7 @@
 
 mod collector;
 mod conformance;
+mod corpus;
 mod database;
 mod golden;
 mod kill;

@@ -41,7 +41,7 @@ fn example_2_content_in_log_records_alone() {
         record(40, "gen_ai.choice", json!({"index": 0, "finish_reason": "stop", "message": answer})),
     ];
     let prices = Prices::shipped();
-    let groups = vec![SpanGroup { origin: Origin::default(), items: vec![call] }];
+    let groups = vec![SpanGroup { position: 0, origin: Origin::default(), items: vec![call] }];
     let (steps, _) = map_traces(key().project, groups, after_s(1), &prices);
     let run_of = |steps| -> Assembled { assemble(key(), steps, None, receipt(), &LIFE, after_s(1_000)) };
 
@@ -49,7 +49,8 @@ fn example_2_content_in_log_records_alone() {
     assert_eq!((before.run.input.as_str(), before.run.output.as_deref()), ("", None));
     assert_eq!(before.run.metadata["content_captured"], json!(false));
 
-    let (logs, _) = map_logs(key().project, vec![LogGroup { origin: Origin::default(), items: records }], after_s(2));
+    let (logs, _) =
+        map_logs(key().project, vec![LogGroup { position: 0, origin: Origin::default(), items: records }], after_s(2));
     let (steps, loose) = with_logs(steps, logs, &prices, &|_| None);
     assert!(loose.is_empty());
     let run = run_of(steps).run;

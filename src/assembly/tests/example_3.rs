@@ -27,7 +27,7 @@ fn span(id: u8, parent: Option<u8>, name: &str, pairs: &[(&str, &str)]) -> Span 
 fn steps(spans: Vec<Span>) -> Vec<Step> {
     map_traces(
         ProjectId(1),
-        vec![SpanGroup { origin: Origin::default(), items: spans }],
+        vec![SpanGroup { position: 0, origin: Origin::default(), items: spans }],
         epoch(),
         &crate::prices::Prices::none(),
     )

@@ -54,7 +54,7 @@ pub fn run(scope: &str, spans: Vec<Span>) -> Assembled {
     let origin = Origin { scope_name: scope.to_owned(), ..Origin::default() };
     let (steps, _) = map_traces(
         ProjectId(1),
-        vec![SpanGroup { origin, items: spans }],
+        vec![SpanGroup { position: 0, origin, items: spans }],
         super::builder::epoch(),
         &crate::prices::Prices::none(),
     );

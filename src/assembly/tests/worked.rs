@@ -81,6 +81,7 @@ pub fn run_from(scope: &str, spans: Vec<Span>) -> Assembled {
 pub fn run_from_scopes(scopes: Vec<(&str, Vec<Span>)>) -> Assembled {
     let received: DateTime<Utc> = after_s(1);
     let groups = scopes.into_iter().map(|(scope, spans)| SpanGroup {
+        position: 0,
         origin: Origin { scope_name: scope.to_owned(), ..Origin::default() },
         items: spans,
     });

@@ -21,7 +21,7 @@ pub(crate) const KINDS: [&str; 6] = ["unspecified", "internal", "server", "clien
 pub(crate) const STATUS_CODES: [&str; 3] = ["unset", "ok", "error"];
 
 /// The repairs that decoding may note, so that they read back.
-pub(crate) const REPAIRS: [&str; 9] = [
+pub(crate) const REPAIRS: [&str; 10] = [
     "duplicate_key",
     "invalid_utf8",
     "link_dropped",
@@ -29,6 +29,7 @@ pub(crate) const REPAIRS: [&str; 9] = [
     "self_parent",
     "span_id_length",
     "string_index",
+    "time_inverted",
     "too_deep",
     "trace_id_length",
 ];

@@ -15,7 +15,7 @@ const CALL: [(&str, &str); 4] = [
 ];
 
 fn priced_by(prices: &Prices, span: Span) -> Step {
-    let groups = vec![SpanGroup { origin: Origin::default(), items: vec![span] }];
+    let groups = vec![SpanGroup { position: 0, origin: Origin::default(), items: vec![span] }];
     map_traces(ProjectId(3), groups, received_at(), prices).0.remove(0)
 }
 

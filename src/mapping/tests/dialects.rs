@@ -411,7 +411,7 @@ fn the_producer_is_stored_once_and_shown_with_the_step() {
         scope_name: "lib".into(),
         ..Origin::default()
     };
-    let group = SpanGroup { origin, items: vec![span("a", &[]), span("b", &[])] };
+    let group = SpanGroup { position: 0, origin, items: vec![span("a", &[]), span("b", &[])] };
     let (steps, origins) =
         map_traces(ProjectId(1), vec![group.clone(), group, SpanGroup::default()], received_at(), &Prices::none());
     assert_eq!((steps.len(), origins.len()), (4, 1));

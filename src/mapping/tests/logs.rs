@@ -34,7 +34,7 @@ fn record(ms: u64, name: &str, pairs: &[(&str, &str)], body: AnyValue) -> LogRec
 
 fn rows(scope: &str, records: Vec<LogRecord>) -> (Vec<LogRow>, Vec<OriginRow>) {
     let origin = Origin { scope_name: scope.to_owned(), ..Origin::default() };
-    map_logs(ProjectId(3), vec![LogGroup { origin, items: records }], received_at())
+    map_logs(ProjectId(3), vec![LogGroup { position: 0, origin, items: records }], received_at())
 }
 
 fn joined(steps: Vec<Step>, scope: &str, records: Vec<LogRecord>) -> (Vec<Step>, Vec<LogRow>) {
@@ -244,7 +244,7 @@ fn claude_record(ms: u64, name: &str, pairs: &[(&str, &str)]) -> LogRecord {
 }
 
 fn run_of(spans: Vec<Span>, records: Vec<LogRecord>) -> Assembled {
-    let groups = vec![SpanGroup { origin: Origin::default(), items: spans }];
+    let groups = vec![SpanGroup { position: 0, origin: Origin::default(), items: spans }];
     let (steps, _) = map_traces(ProjectId(3), groups, received_at(), &Prices::none());
     let (steps, _) = joined(steps, CLAUDE, records);
     let long = std::time::Duration::from_secs(3600);

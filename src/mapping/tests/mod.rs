@@ -83,7 +83,7 @@ pub(super) fn event(name: &str, pairs: &[(&str, &str)]) -> Event {
 }
 
 pub(super) fn map_from(span: Span, origin: Origin) -> (Step, OriginRow) {
-    let groups = vec![SpanGroup { origin, items: vec![span] }];
+    let groups = vec![SpanGroup { position: 0, origin, items: vec![span] }];
     let (mut steps, mut origins) = map_traces(ProjectId(3), groups, received_at(), &Prices::none());
     (steps.remove(0), origins.remove(0))
 }

@@ -9,7 +9,7 @@ use crate::otlp::rules;
 
 /// Stands before a value. Only made from checked text; on other text it may read nonsense, but never panics or hangs.
 #[derive(Clone, Debug)]
-pub(super) struct Cursor<'a> {
+pub(in crate::otlp) struct Cursor<'a> {
     text: &'a [u8],
     at: usize,
 }
@@ -17,6 +17,15 @@ pub(super) struct Cursor<'a> {
 impl<'a> Cursor<'a> {
     pub fn new(text: &'a [u8]) -> Cursor<'a> {
         Cursor { text, at: 0 }
+    }
+
+    /// Where an earlier cursor over the same text stood.
+    pub fn at(text: &'a [u8], at: usize) -> Cursor<'a> {
+        Cursor { text, at }
+    }
+
+    pub fn offset(&self) -> usize {
+        self.at
     }
 
     /// The first byte of the value, which tells its type. 0 at the end.
@@ -94,6 +103,45 @@ impl<'a> Cursor<'a> {
         &self.text[start..]
     }
 
+    /// Steps into an object. False for `null`, which is one without members and ends here.
+    pub fn open_object(&mut self, field: &'static str) -> Result<bool, Fault> {
+        self.open(b'{', Fault::JsonType { field, expected: "an object" })
+    }
+
+    /// The name of the next member, the cursor before its value; `None` behind the end of the object.
+    pub fn next_member(&mut self) -> Option<Cow<'a, str>> {
+        self.take_if(b',');
+        if self.peek() != b'"' {
+            self.take_if(b'}');
+            return None;
+        }
+        let name = plain(self.skip_string());
+        self.take_if(b':');
+        Some(name)
+    }
+
+    /// Steps into an array. False for `null`, which is one without elements and ends here.
+    pub fn open_array(&mut self, field: &'static str) -> Result<bool, Fault> {
+        self.open(b'[', Fault::JsonType { field, expected: "an array" })
+    }
+
+    /// Whether the cursor stands before another element; if not, behind the end of the array.
+    pub fn next_element(&mut self) -> bool {
+        self.take_if(b',');
+        let is_there = !matches!(self.peek(), b']' | 0);
+        if !is_there {
+            self.take_if(b']');
+        }
+        is_there
+    }
+
+    fn open(&mut self, bracket: u8, fault: Fault) -> Result<bool, Fault> {
+        if self.take_null() {
+            return Ok(false);
+        }
+        if self.take_if(bracket) { Ok(true) } else { Err(fault) }
+    }
+
     /// Calls `member` for each member of an object, the cursor before its value, which `member` must read or skip.
     /// `null` is an object without members.
     pub fn object(
@@ -101,19 +149,27 @@ impl<'a> Cursor<'a> {
         field: &'static str,
         mut member: impl FnMut(&str, &mut Cursor<'a>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        if self.take_null() {
-            return Ok(());
+        if self.open_object(field)? {
+            while let Some(name) = self.next_member() {
+                member(&name, self)?;
+            }
         }
-        if !self.take_if(b'{') {
-            return Err(Fault::JsonType { field, expected: "an object" });
+        Ok(())
+    }
+
+    /// Calls `member` for each member called `wanted` of an object that was stepped into, and skips the others.
+    pub fn members(
+        &mut self,
+        wanted: &str,
+        mut member: impl FnMut(&mut Cursor<'a>) -> Result<(), Fault>,
+    ) -> Result<(), Fault> {
+        while let Some(name) = self.next_member() {
+            if name == wanted {
+                member(self)?;
+            } else {
+                self.skip();
+            }
         }
-        while self.peek() == b'"' {
-            let name = plain(self.skip_string());
-            self.take_if(b':');
-            member(&name, self)?;
-            self.take_if(b',');
-        }
-        self.take_if(b'}');
         Ok(())
     }
 
@@ -123,17 +179,11 @@ impl<'a> Cursor<'a> {
         field: &'static str,
         mut element: impl FnMut(&mut Cursor<'a>) -> Result<(), Fault>,
     ) -> Result<(), Fault> {
-        if self.take_null() {
-            return Ok(());
+        if self.open_array(field)? {
+            while self.next_element() {
+                element(self)?;
+            }
         }
-        if !self.take_if(b'[') {
-            return Err(Fault::JsonType { field, expected: "an array" });
-        }
-        while !matches!(self.peek(), b']' | 0) {
-            element(self)?;
-            self.take_if(b',');
-        }
-        self.take_if(b']');
         Ok(())
     }
 
@@ -235,7 +285,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn read(json: &[u8]) -> (String, Vec<&'static str>) {
-        let mut ledger = Ledger::new(0, DecodeLimits { spans_max: 1, span_items_max: 1, depth_max: 1 });
+        let mut ledger = Ledger::new(DecodeLimits { spans_max: 1, span_items_max: 1, depth_max: 1 });
         let text = Cursor::new(json).string("name", &mut ledger).unwrap();
         (text, ledger.take_repairs())
     }

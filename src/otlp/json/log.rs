@@ -6,6 +6,7 @@ use crate::otlp::fault::Fault;
 use crate::otlp::intake::Ledger;
 use crate::otlp::json::Readable;
 use crate::otlp::json::cursor::Cursor;
+use crate::otlp::json::names::pass_over;
 use crate::otlp::json::scalar::{enumeration, hex_or_none, int};
 use crate::otlp::json::value::{any_value, attributes};
 use crate::otlp::rules::{id_or_none, settle, storable};
@@ -49,7 +50,7 @@ impl Readable for LogRecord {
             match name {
                 "timeUnixNano" => record.time_ns = int(value, "timeUnixNano")?,
                 "observedTimeUnixNano" => record.observed_ns = int(value, "observedTimeUnixNano")?,
-                "severityNumber" => record.severity_number = enumeration(value, "severityNumber", &SEVERITIES)?,
+                "severityNumber" => record.severity_number = enumeration(value, "severityNumber", &SEVERITIES, ledger)?,
                 "severityText" => record.severity_text = value.string("severityText", ledger)?,
                 "eventName" => record.event_name = value.string("eventName", ledger)?,
                 "body" => {
@@ -61,9 +62,7 @@ impl Readable for LogRecord {
                 "flags" => record.flags = int(value, "flags")?,
                 "traceId" => trace_id = hex_or_none(value, "traceId")?,
                 "spanId" => span_id = hex_or_none(value, "spanId")?,
-                _ => {
-                    value.skip();
-                }
+                _ => pass_over(name, value, ledger),
             }
             Ok(())
         })?;

@@ -5,23 +5,24 @@ use crate::otlp::fault::Fault;
 use crate::otlp::intake::Ledger;
 use crate::otlp::json::Readable;
 use crate::otlp::json::cursor::Cursor;
+use crate::otlp::json::names::pass_over;
 
 const KINDS: [&str; 5] = ["gauge", "sum", "histogram", "exponentialHistogram", "summary"];
 
 impl Readable for Metric {
-    fn read(mut cursor: Cursor<'_>, _ledger: &mut Ledger) -> Result<Metric, Fault> {
+    fn read(mut cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Metric, Fault> {
         if cursor.peek() != b'{' {
             return Err(Fault::JsonType { field: "a metric", expected: "an object" });
         }
         let mut metric = Metric::default();
         cursor.object("a metric", |name, value| {
             if !KINDS.contains(&name) {
-                value.skip();
+                pass_over(name, value, ledger);
                 return Ok(());
             }
             value.object("the data of a metric", |name, value| {
                 if name != "dataPoints" {
-                    value.skip();
+                    pass_over(name, value, ledger);
                     return Ok(());
                 }
                 value.array("dataPoints", |point| {

@@ -7,13 +7,14 @@
 mod cursor;
 mod log;
 mod metric;
+mod names;
 mod scalar;
 mod span;
 mod syntax;
 mod value;
 
 use crate::otlp::fault::Fault;
-use crate::otlp::intake::{Intake, Item, Ledger, Place, Producer};
+use crate::otlp::intake::{Intake, Item, Ledger, Place, SliceBounds};
 use crate::otlp::json::cursor::Cursor;
 use crate::otlp::{DecodeLimits, LogsRequest, Malformed, MetricsRequest, Request, TraceRequest};
 
@@ -36,95 +37,203 @@ pub fn decode_metrics(body: &[u8], limits: DecodeLimits) -> Result<MetricsReques
 }
 
 /// An item that is read from its own part of the body.
-trait Readable: Item + Sized {
+pub(super) trait Readable: Item + Sized {
     fn read(cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Self, Fault>;
 }
 
 fn decode<T: Readable>(body: &[u8], limits: DecodeLimits) -> Result<Request<T>, Malformed> {
-    let text = body.strip_prefix(BYTE_ORDER_MARK).unwrap_or(body);
-    syntax::check(text).map_err(|e| {
-        let at_byte = body.len() - text.len() + e.at_byte;
-        Malformed(format!("the body is not JSON: at byte {at_byte}; send OTLP/JSON or the right Content-Type"))
-    })?;
-    let mut cursor = Cursor::new(text);
-    if cursor.peek() != b'{' {
-        return Err(framing::<T>(Fault::JsonType { field: "the body", expected: "an object" }));
+    let mut intake = Intake::new(body.len(), limits, SliceBounds::WHOLE);
+    Walk::default().read(body, &mut intake)?;
+    Ok(intake.take_slice())
+}
+
+/// How far a body was read. One offset is enough: everything around the items is entered and left in turn.
+#[derive(Default)]
+pub(super) struct Walk {
+    at: usize,
+    inside: Inside,
+    place: Place,
+}
+
+/// What the offset stands in.
+#[derive(Clone, Copy, Default)]
+enum Inside {
+    #[default]
+    Body,
+    Request,
+    Resources,
+    Resource,
+    Scopes,
+    Scope,
+    Items,
+    End,
+}
+
+impl Walk {
+    /// Reads on until the intake has no room for the next item. Whether that was the end of the request.
+    pub fn read<T: Readable>(&mut self, body: &[u8], intake: &mut Intake<T>) -> Result<bool, Malformed> {
+        let mut cursor = match self.inside {
+            Inside::Body => checked(body)?,
+            _ => Cursor::at(body, self.at),
+        };
+        let is_done = self.steps(&mut cursor, intake).map_err(framing::<T>)?;
+        self.at = cursor.offset();
+        Ok(is_done)
     }
-    let [resources, ..] = T::LISTS;
-    let mut intake = Intake::new(body.len(), limits);
-    let mut place = Place::default();
-    cursor
-        .object("the body", |name, value| {
-            if name != resources {
-                value.skip();
+
+    fn steps<T: Readable>(&mut self, cursor: &mut Cursor<'_>, intake: &mut Intake<T>) -> Result<bool, Fault> {
+        let [resources, scopes, items] = T::LISTS;
+        loop {
+            self.inside = match self.inside {
+                Inside::Body => {
+                    open_body(cursor)?;
+                    Inside::Request
+                }
+                Inside::Request => match next_list(cursor, resources, intake) {
+                    Some(()) if cursor.open_array(resources)? => Inside::Resources,
+                    Some(()) => Inside::Request,
+                    None => Inside::End,
+                },
+                Inside::Resources if cursor.next_element() => {
+                    let parts = Parts::of(cursor.clone(), resources, "resource")?;
+                    intake.open_resource(parts.bytes, |ledger| {
+                        value::producer(parts.producer, parts.schema_url, false, ledger)
+                    });
+                    if cursor.open_object(resources)? { Inside::Resource } else { self.end_resource() }
+                }
+                Inside::Resources => Inside::Request,
+                Inside::Resource => match next_list(cursor, scopes, intake) {
+                    Some(()) if cursor.open_array(scopes)? => Inside::Scopes,
+                    Some(()) => Inside::Resource,
+                    None => self.end_resource(),
+                },
+                Inside::Scopes if cursor.next_element() => {
+                    let parts = Parts::of(cursor.clone(), scopes, "scope")?;
+                    intake.open_scope(parts.bytes, |ledger| {
+                        value::producer(parts.producer, parts.schema_url, true, ledger)
+                    });
+                    if cursor.open_object(scopes)? { Inside::Scope } else { self.end_scope(intake) }
+                }
+                Inside::Scopes => Inside::Resource,
+                Inside::Scope => match next_list(cursor, items, intake) {
+                    Some(()) if cursor.open_array(items)? => Inside::Items,
+                    Some(()) => Inside::Scope,
+                    None => self.end_scope(intake),
+                },
+                Inside::Items => {
+                    while cursor.next_element() {
+                        let before = cursor.clone();
+                        let text = cursor.skip();
+                        if !intake.has_room(text.len()) {
+                            *cursor = before;
+                            return Ok(false);
+                        }
+                        intake.item(self.place, text.len(), |ledger| T::read(Cursor::new(text), ledger));
+                        self.place.item += 1;
+                    }
+                    Inside::Scope
+                }
+                Inside::End => return Ok(true),
+            };
+        }
+    }
+
+    fn end_resource(&mut self) -> Inside {
+        self.place = Place { resource: self.place.resource + 1, scope: 0, item: 0 };
+        Inside::Resources
+    }
+
+    fn end_scope<T>(&mut self, intake: &mut Intake<T>) -> Inside {
+        intake.close_scope();
+        self.place = Place { scope: self.place.scope + 1, item: 0, ..self.place };
+        Inside::Scopes
+    }
+}
+
+/// Items in the whole body. Fails where reading it would; that it is JSON is known already.
+pub(super) fn count<T: Item>(body: &[u8]) -> Result<u64, Malformed> {
+    count_items::<T>(&mut Cursor::at(body, text_start(body))).map_err(framing::<T>)
+}
+
+fn count_items<T: Item>(cursor: &mut Cursor<'_>) -> Result<u64, Fault> {
+    let [resources, scopes, items] = T::LISTS;
+    let mut count = 0;
+    open_body(cursor)?;
+    cursor.members(resources, |cursor| {
+        cursor.array(resources, |resource| {
+            if !resource.open_object(resources)? {
                 return Ok(());
             }
-            value.array(resources, |item| {
-                resource_items::<T>(item, place, &mut intake)?;
-                place.resource += 1;
-                Ok(())
+            resource.members(scopes, |cursor| {
+                cursor.array(scopes, |scope| {
+                    if !scope.open_object(scopes)? {
+                        return Ok(());
+                    }
+                    scope.members(items, |cursor| {
+                        cursor.array(items, |item| {
+                            item.skip();
+                            count += 1;
+                            Ok(())
+                        })
+                    })
+                })
             })
         })
-        .map_err(framing::<T>)?;
-    Ok(intake.finish())
+    })?;
+    Ok(count)
 }
 
-fn resource_items<T: Readable>(cursor: &mut Cursor<'_>, mut place: Place, intake: &mut Intake<T>) -> Result<(), Fault> {
-    let [resources, scopes, _] = T::LISTS;
-    let parts = Parts::of(cursor, resources, "resource", scopes)?;
-    let resource =
-        intake.producer(Fault::Resource, |ledger| value::producer(parts.producer, parts.schema_url, false, ledger));
-    for mut items in parts.items {
-        items.array(scopes, |item| {
-            scope_items(item, place, &resource, intake)?;
-            place.scope += 1;
-            Ok(())
-        })?;
+/// A cursor at the start of the body's text, which is JSON.
+fn checked(body: &[u8]) -> Result<Cursor<'_>, Malformed> {
+    let start = text_start(body);
+    syntax::check(&body[start..]).map_err(|e| {
+        let at_byte = start + e.at_byte;
+        Malformed(format!("the body is not JSON: at byte {at_byte}; send OTLP/JSON or the right Content-Type"))
+    })?;
+    Ok(Cursor::at(body, start))
+}
+
+fn text_start(body: &[u8]) -> usize {
+    if body.starts_with(BYTE_ORDER_MARK) { BYTE_ORDER_MARK.len() } else { 0 }
+}
+
+/// Only here is `null` no object: it would be an empty request.
+fn open_body(cursor: &mut Cursor<'_>) -> Result<(), Fault> {
+    if cursor.peek() != b'{' {
+        return Err(Fault::JsonType { field: "the body", expected: "an object" });
     }
-    Ok(())
+    cursor.open_object("the body").map(drop)
 }
 
-fn scope_items<T: Readable>(
-    cursor: &mut Cursor<'_>,
-    mut place: Place,
-    resource: &Result<Producer, Fault>,
-    intake: &mut Intake<T>,
-) -> Result<(), Fault> {
-    let [_, scopes, list] = T::LISTS;
-    let parts = Parts::of(cursor, scopes, "scope", list)?;
-    let scope = intake.producer(Fault::Scope, |ledger| value::producer(parts.producer, parts.schema_url, true, ledger));
-    let mut group = intake.group(resource, scope);
-    for mut items in parts.items {
-        items.array(list, |item| {
-            let text = Cursor::new(item.skip());
-            intake.item(&mut group, place, |ledger| T::read(text, ledger));
-            place.item += 1;
-            Ok(())
-        })?;
+/// Goes to the value of the next member called `list`, or behind the end of the object when there is none.
+fn next_list<T>(cursor: &mut Cursor<'_>, list: &str, intake: &mut Intake<T>) -> Option<()> {
+    while let Some(name) = cursor.next_member() {
+        if name == list {
+            return Some(());
+        }
+        names::pass_over(&name, cursor, intake.ledger());
     }
-    intake.close(group);
-    Ok(())
+    None
 }
 
-/// The parts of a `ResourceSpans`, `ScopeSpans` and their like, found before anything is built, because names come in any order.
-/// A repeated name: the last producer and schema URL count, and all items, so that no item is lost.
+/// The producer of a `ResourceSpans`, `ScopeSpans` and their like, found before anything is built, because names come in
+/// any order. Of a repeated name the last counts here; of repeated lists of items all do, so that no item is lost.
 struct Parts<'a> {
     producer: Option<Cursor<'a>>,
     schema_url: Option<Cursor<'a>>,
-    items: Vec<Cursor<'a>>,
+    bytes: usize,
 }
 
 impl<'a> Parts<'a> {
-    fn of(cursor: &mut Cursor<'a>, field: &'static str, producer: &str, items: &str) -> Result<Parts<'a>, Fault> {
-        let mut parts = Parts { producer: None, schema_url: None, items: Vec::new() };
+    fn of(mut cursor: Cursor<'a>, field: &'static str, producer: &str) -> Result<Parts<'a>, Fault> {
+        let mut parts = Parts { producer: None, schema_url: None, bytes: 0 };
         cursor.object(field, |name, value| {
-            let part = Cursor::new(value.skip());
+            let part = value.skip();
             if name == producer {
-                parts.producer = Some(part);
-            } else if name == items {
-                parts.items.push(part);
+                parts.bytes = part.len();
+                parts.producer = Some(Cursor::new(part));
             } else if name == "schemaUrl" {
-                parts.schema_url = Some(part);
+                parts.schema_url = Some(Cursor::new(part));
             }
             Ok(())
         })?;

@@ -8,6 +8,7 @@ use base64::alphabet::{STANDARD, URL_SAFE};
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 
 use crate::otlp::fault::Fault;
+use crate::otlp::intake::Ledger;
 use crate::otlp::json::cursor::Cursor;
 
 const LENIENT: GeneralPurposeConfig = GeneralPurposeConfig::new()
@@ -24,10 +25,16 @@ pub(super) fn int<N: TryFrom<i128>>(cursor: &mut Cursor<'_>, field: &'static str
 }
 
 /// An enum: its number, or its name although OTLP/JSON does not allow names, because people write them by hand.
-pub(super) fn enumeration(cursor: &mut Cursor<'_>, field: &'static str, names: &[&str]) -> Result<i32, Fault> {
+pub(super) fn enumeration(
+    cursor: &mut Cursor<'_>,
+    field: &'static str,
+    names: &[&str],
+    ledger: &mut Ledger,
+) -> Result<i32, Fault> {
     let fault = Fault::JsonType { field, expected: "a number or a name of its enum" };
     let text = number_text(cursor).ok_or(fault)?;
     if let Some(number) = names.iter().position(|name| name.as_bytes() == text) {
+        ledger.enum_by_name();
         return i32::try_from(number).map_err(|_| fault);
     }
     integral(text).and_then(|n| i32::try_from(n).ok()).ok_or(fault)
@@ -135,6 +142,7 @@ fn integral(text: &[u8]) -> Option<i128> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::otlp::DecodeLimits;
     use proptest::prelude::*;
 
     fn read_int(json: &str) -> Option<i64> {
@@ -163,7 +171,9 @@ mod tests {
 
     #[test]
     fn enums_by_number_and_by_name() {
-        let read = |json: &str| enumeration(&mut Cursor::new(json.as_bytes()), "kind", &["ZERO", "ONE"]).ok();
+        let mut ledger = Ledger::new(DecodeLimits { spans_max: 1, span_items_max: 1, depth_max: 1 });
+        let mut read =
+            |json: &str| enumeration(&mut Cursor::new(json.as_bytes()), "kind", &["ZERO", "ONE"], &mut ledger).ok();
         assert_eq!(read("1"), Some(1));
         assert_eq!(read("\"ONE\""), Some(1));
         assert_eq!(read("99"), Some(99));

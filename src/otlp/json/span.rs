@@ -5,9 +5,10 @@ use crate::otlp::fault::Fault;
 use crate::otlp::intake::Ledger;
 use crate::otlp::json::Readable;
 use crate::otlp::json::cursor::Cursor;
+use crate::otlp::json::names::pass_over;
 use crate::otlp::json::scalar::{enumeration, hex, hex_or_none, int};
 use crate::otlp::json::value::attributes;
-use crate::otlp::rules::{id, link_ids, parent_id, settle, settle_dropping};
+use crate::otlp::rules::{check_times, id, link_ids, parent_id, settle, settle_dropping};
 
 const KINDS: [&str; 6] = [
     "SPAN_KIND_UNSPECIFIED",
@@ -40,7 +41,7 @@ fn decode(mut cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Span, Fault> {
             "traceState" => span.trace_state = value.string("traceState", ledger)?,
             "flags" => span.flags = int(value, "flags")?,
             "name" => span.name = value.string("name", ledger)?,
-            "kind" => span.kind = enumeration(value, "kind", &KINDS)?,
+            "kind" => span.kind = enumeration(value, "kind", &KINDS, ledger)?,
             "startTimeUnixNano" => span.start_ns = int(value, "startTimeUnixNano")?,
             "endTimeUnixNano" => span.end_ns = int(value, "endTimeUnixNano")?,
             "attributes" => attributes(&mut span.attributes, value, ledger)?,
@@ -58,15 +59,14 @@ fn decode(mut cursor: Cursor<'_>, ledger: &mut Ledger) -> Result<Span, Fault> {
             })?,
             "droppedLinksCount" => span.dropped_links_count = int(value, "droppedLinksCount")?,
             "status" => status(&mut span.status, value, ledger)?,
-            _ => {
-                value.skip();
-            }
+            _ => pass_over(name, value, ledger),
         }
         Ok(())
     })?;
     span.span_id = id("spanId", &span_id)?;
     span.trace_id = id("traceId", &trace_id)?;
     span.parent_span_id = parent_id(&parent, span.span_id, ledger);
+    check_times(span.start_ns, span.end_ns, ledger);
     span.duplicate_attributes = settle(&mut span.attributes);
     span.repairs = ledger.take_repairs();
     Ok(span)
@@ -80,9 +80,7 @@ fn event(cursor: &mut Cursor<'_>, ledger: &mut Ledger) -> Result<Event, Fault> {
             "name" => event.name = value.string("event.name", ledger)?,
             "attributes" => attributes(&mut event.attributes, value, ledger)?,
             "droppedAttributesCount" => event.dropped_attributes_count = int(value, "event.droppedAttributesCount")?,
-            _ => {
-                value.skip();
-            }
+            _ => pass_over(name, value, ledger),
         }
         Ok(())
     })?;
@@ -102,9 +100,7 @@ fn link(cursor: &mut Cursor<'_>, ledger: &mut Ledger) -> Result<Option<Link>, Fa
             "attributes" => attributes(&mut link.attributes, value, ledger)?,
             "droppedAttributesCount" => link.dropped_attributes_count = int(value, "link.droppedAttributesCount")?,
             "flags" => link.flags = int(value, "link.flags")?,
-            _ => {
-                value.skip();
-            }
+            _ => pass_over(name, value, ledger),
         }
         Ok(())
     })?;
@@ -118,10 +114,8 @@ fn status(status: &mut Status, cursor: &mut Cursor<'_>, ledger: &mut Ledger) -> 
     cursor.object("status", |name, value| {
         match name {
             "message" => status.message = value.string("status.message", ledger)?,
-            "code" => status.code = enumeration(value, "status.code", &STATUS_CODES)?,
-            _ => {
-                value.skip();
-            }
+            "code" => status.code = enumeration(value, "status.code", &STATUS_CODES, ledger)?,
+            _ => pass_over(name, value, ledger),
         }
         Ok(())
     })

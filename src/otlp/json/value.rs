@@ -5,6 +5,7 @@ use crate::model::value::AnyValue;
 use crate::otlp::fault::Fault;
 use crate::otlp::intake::{Ledger, Producer};
 use crate::otlp::json::cursor::Cursor;
+use crate::otlp::json::names::pass_over;
 use crate::otlp::json::scalar::{boolean, bytes, double, int};
 use crate::otlp::rules::{settle_dropping, storable, too_deep};
 
@@ -26,9 +27,7 @@ pub(super) fn producer(
             "droppedAttributesCount" => producer.dropped_attributes_count = int(value, "droppedAttributesCount")?,
             "name" if is_scope => producer.name = value.string("scope.name", ledger)?,
             "version" if is_scope => producer.version = value.string("scope.version", ledger)?,
-            _ => {
-                value.skip();
-            }
+            _ => pass_over(name, value, ledger),
         }
         Ok(())
     })?;
@@ -52,9 +51,7 @@ fn key_value(cursor: &mut Cursor<'_>, depth: usize, ledger: &mut Ledger) -> Resu
         match name {
             "key" => key = member.string("attribute key", ledger)?,
             "value" => value = any_value(member, depth, ledger)?,
-            _ => {
-                member.skip();
-            }
+            _ => pass_over(name, member, ledger),
         }
         Ok(())
     })?;
@@ -82,7 +79,7 @@ pub(super) fn any_value(cursor: &mut Cursor<'_>, depth: usize, ledger: &mut Ledg
             "arrayValue" => array(member, depth + 1, ledger)?,
             "kvlistValue" => kvlist(member, depth + 1, ledger)?,
             _ => {
-                member.skip();
+                pass_over(name, member, ledger);
                 return Ok(());
             }
         };
@@ -95,7 +92,7 @@ fn array(cursor: &mut Cursor<'_>, depth: usize, ledger: &mut Ledger) -> Result<A
     let mut items = Vec::new();
     cursor.object("arrayValue", |name, member| {
         if name != "values" {
-            member.skip();
+            pass_over(name, member, ledger);
             return Ok(());
         }
         member.array("arrayValue.values", |element| {
@@ -111,7 +108,7 @@ fn kvlist(cursor: &mut Cursor<'_>, depth: usize, ledger: &mut Ledger) -> Result<
     let mut pairs = Vec::new();
     cursor.object("kvlistValue", |name, member| {
         if name != "values" {
-            member.skip();
+            pass_over(name, member, ledger);
             return Ok(());
         }
         member.array("kvlistValue.values", |pair| {

@@ -6,8 +6,10 @@ mod metric;
 mod span;
 mod value;
 
+use std::ops::Range;
+
 use crate::otlp::fault::Fault;
-use crate::otlp::intake::{Intake, Item, Ledger, Place, Producer};
+use crate::otlp::intake::{Intake, Item, Ledger, Place, SliceBounds};
 use crate::otlp::wire::{Field, Reader};
 use crate::otlp::{DecodeLimits, LogsRequest, Malformed, MetricsRequest, Request, TraceRequest};
 
@@ -27,51 +29,107 @@ pub fn decode_metrics(body: &[u8], limits: DecodeLimits) -> Result<MetricsReques
     decode(body, limits)
 }
 
-/// An item that is read from its own slice of the body.
-trait Readable: Item + Sized {
+/// An item that is read from its own part of the body.
+pub(super) trait Readable: Item + Sized {
     fn read(message: &[u8], ledger: &mut Ledger) -> Result<Self, Fault>;
 }
 
 fn decode<T: Readable>(body: &[u8], limits: DecodeLimits) -> Result<Request<T>, Malformed> {
-    let mut intake = Intake::new(body.len(), limits);
-    let mut place = Place::default();
-    let [request, ..] = T::MESSAGES;
-    for field in Reader::new(body) {
-        let field = field.map_err(|e| framing::<T>(request, e.into()))?;
-        if field.number == 1 {
-            resource_items::<T>(message::<T>(&field, request)?, place, &mut intake)?;
-            place.resource += 1;
+    let mut intake = Intake::new(body.len(), limits, SliceBounds::WHOLE);
+    Walk::new(body).read(body, &mut intake)?;
+    Ok(intake.take_slice())
+}
+
+/// How far a body was read: what is left of the request, and of the messages of the resource and scope at hand.
+pub(super) struct Walk {
+    request: Range<usize>,
+    resource: Option<Range<usize>>,
+    scope: Option<Range<usize>>,
+    place: Place,
+}
+
+impl Walk {
+    pub fn new(body: &[u8]) -> Walk {
+        Walk { request: 0..body.len(), resource: None, scope: None, place: Place::default() }
+    }
+
+    /// Reads on until the intake has no room for the next item. Whether that was the end of the request.
+    pub fn read<T: Readable>(&mut self, body: &[u8], intake: &mut Intake<T>) -> Result<bool, Malformed> {
+        loop {
+            if let Some(scope) = &mut self.scope {
+                while let Some((message, rest)) = next_message(body, scope, 2) {
+                    if !intake.has_room(message.len()) {
+                        return Ok(false);
+                    }
+                    intake.item(self.place, message.len(), |ledger| T::read(message, ledger));
+                    self.place.item += 1;
+                    *scope = rest;
+                }
+                intake.close_scope();
+                self.scope = None;
+                self.place = Place { item: 0, scope: self.place.scope + 1, ..self.place };
+            } else if let Some(resource) = &mut self.resource {
+                if let Some((message, rest)) = next_message(body, resource, 2) {
+                    let parts = Parts::of::<T>(message, T::MESSAGES[2])?;
+                    let decode = |ledger: &mut Ledger| value::scope(parts.producers(), parts.schema_url, ledger);
+                    intake.open_scope(parts.producer_bytes, decode);
+                    self.scope = Some(rest.start - message.len()..rest.start);
+                    *resource = rest;
+                } else {
+                    self.resource = None;
+                    self.place = Place { scope: 0, resource: self.place.resource + 1, ..self.place };
+                }
+            } else if let Some((message, rest)) = next_resource::<T>(body, &self.request)? {
+                let parts = Parts::of::<T>(message, T::MESSAGES[1])?;
+                let decode = |ledger: &mut Ledger| value::resource(parts.producers(), parts.schema_url, ledger);
+                intake.open_resource(parts.producer_bytes, decode);
+                self.resource = Some(rest.start - message.len()..rest.start);
+                self.request = rest;
+            } else {
+                return Ok(true);
+            }
         }
     }
-    Ok(intake.finish())
 }
 
-fn resource_items<T: Readable>(body: &[u8], mut place: Place, intake: &mut Intake<T>) -> Result<(), Malformed> {
-    let parts = Parts::of::<T>(body, T::MESSAGES[1])?;
-    let resource =
-        intake.producer(Fault::Resource, |ledger| value::resource(parts.producers(), parts.schema_url, ledger));
-    for message in parts.items() {
-        scope_items(message, place, &resource, intake)?;
-        place.scope += 1;
+/// Items in the whole body. Fails where reading it would.
+pub(super) fn count<T: Item>(body: &[u8]) -> Result<u64, Malformed> {
+    let mut request = 0..body.len();
+    let mut items = 0;
+    while let Some((resource, rest)) = next_resource::<T>(body, &request)? {
+        for scope in Parts::of::<T>(resource, T::MESSAGES[1])?.scopes() {
+            items += Parts::of::<T>(scope, T::MESSAGES[2])?.items;
+        }
+        request = rest;
     }
-    Ok(())
+    Ok(items)
 }
 
-fn scope_items<T: Readable>(
-    body: &[u8],
-    mut place: Place,
-    resource: &Result<Producer, Fault>,
-    intake: &mut Intake<T>,
-) -> Result<(), Malformed> {
-    let parts = Parts::of::<T>(body, T::MESSAGES[2])?;
-    let scope = intake.producer(Fault::Scope, |ledger| value::scope(parts.producers(), parts.schema_url, ledger));
-    let mut group = intake.group(resource, scope);
-    for message in parts.items() {
-        intake.item(&mut group, place, |ledger| T::read(message, ledger));
-        place.item += 1;
+/// The next message under field 1 of the request, and what stands behind it.
+fn next_resource<'a, T: Item>(
+    body: &'a [u8],
+    rest: &Range<usize>,
+) -> Result<Option<(&'a [u8], Range<usize>)>, Malformed> {
+    let [request, ..] = T::MESSAGES;
+    let mut reader = Reader::new(&body[rest.clone()]);
+    while let Some(field) = reader.next() {
+        let field = field.map_err(|e| framing::<T>(request, e.into()))?;
+        if field.number == 1 {
+            return Ok(Some((message::<T>(&field, request)?, rest.end - reader.left()..rest.end)));
+        }
     }
-    intake.close(group);
-    Ok(())
+    Ok(None)
+}
+
+/// The same under field `number` of a message that was checked.
+fn next_message<'a>(body: &'a [u8], rest: &Range<usize>, number: u32) -> Option<(&'a [u8], Range<usize>)> {
+    let mut reader = Reader::new(&body[rest.clone()]);
+    while let Some(Ok(field)) = reader.next() {
+        if field.number == number {
+            return Some((field.bytes("").ok()?, rest.end - reader.left()..rest.end));
+        }
+    }
+    None
 }
 
 /// `ResourceSpans`, `ScopeSpans` and their like have one shape: 1 the producer, 2 what it made, 3 the schema URL.
@@ -79,29 +137,34 @@ fn scope_items<T: Readable>(
 struct Parts<'a> {
     body: &'a [u8],
     schema_url: &'a [u8],
+    producer_bytes: usize,
+    /// How many things it made.
+    items: u64,
 }
 
 impl<'a> Parts<'a> {
     fn of<T: Item>(body: &'a [u8], name: &'static str) -> Result<Parts<'a>, Malformed> {
-        let mut schema_url: &[u8] = &[];
+        let mut parts = Parts { body, schema_url: &[], producer_bytes: 0, items: 0 };
         for field in Reader::new(body) {
             let field = field.map_err(|e| framing::<T>(name, e.into()))?;
             match field.number {
-                1 | 2 => {
+                1 => parts.producer_bytes += message::<T>(&field, name)?.len(),
+                2 => {
                     message::<T>(&field, name)?;
+                    parts.items += 1;
                 }
-                3 => schema_url = message::<T>(&field, name)?,
+                3 => parts.schema_url = message::<T>(&field, name)?,
                 _ => {}
             }
         }
-        Ok(Parts { body, schema_url })
+        Ok(parts)
     }
 
     fn producers(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         messages(self.body, 1)
     }
 
-    fn items(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    fn scopes(&self) -> impl Iterator<Item = &'a [u8]> + use<'a> {
         messages(self.body, 2)
     }
 }

@@ -6,7 +6,7 @@ use crate::otlp::fault::Fault;
 use crate::otlp::intake::Ledger;
 use crate::otlp::protobuf::Readable;
 use crate::otlp::protobuf::value::{key_value, reserve};
-use crate::otlp::rules::{id, link_ids, parent_id, settle, settle_dropping, text};
+use crate::otlp::rules::{check_times, id, link_ids, parent_id, settle, settle_dropping, text};
 use crate::otlp::wire::{Field, Reader};
 
 impl Readable for Span {
@@ -31,6 +31,7 @@ fn decode(message: &[u8], ledger: &mut Ledger) -> Result<Span, Fault> {
     for field in Reader::new(message) {
         read(&mut span, &field?, ledger)?;
     }
+    check_times(span.start_ns, span.end_ns, ledger);
     span.duplicate_attributes = settle(&mut span.attributes);
     span.repairs = ledger.take_repairs();
     Ok(span)

@@ -3,7 +3,7 @@
 use super::{LIMITS, from_json, spans};
 use crate::model::value::AnyValue;
 use crate::otlp::json::decode_traces;
-use crate::otlp::{Malformed, TraceRequest};
+use crate::otlp::{Malformed, Notes, TraceRequest};
 
 /// A request of one span with two good ids and `members` besides.
 fn with(members: &str) -> TraceRequest {
@@ -22,7 +22,9 @@ fn empty_requests() {
         assert_eq!(from_json(text), TraceRequest::default(), "{text}");
     }
     assert_eq!(from_json("\u{feff}{}"), TraceRequest::default());
-    assert_eq!(from_json(r#"{"resource_spans":[{"scope_spans":[{"spans":[{}]}]}]}"#), TraceRequest::default());
+    let ignored = from_json(r#"{"resource_spans":[{"scope_spans":[{"spans":[{}]}]}]}"#);
+    let notes = Notes { ignored_names: vec!["resource_spans"], ..Notes::default() };
+    assert_eq!(ignored, TraceRequest { notes, ..TraceRequest::default() });
 }
 
 #[test]
@@ -121,4 +123,15 @@ fn the_resource_may_stand_behind_its_spans() {
     let origin = &request.groups[0].origin;
     assert_eq!(origin.resource, [("service.name".into(), AnyValue::Str("x".into()))]);
     assert_eq!((origin.scope_name.as_str(), origin.resource_schema_url.as_str()), ("s", "u"));
+}
+
+#[test]
+fn names_in_snake_case_are_ignored_and_noted() {
+    let request = with(
+        r#""start_time_unix_nano":5,"attributes":[{"key":"k","value":{"string_value":"x","my_own":1}}],"parent_span_id":"0a""#,
+    );
+    assert_eq!((spans(&request)[0].start_ns, &spans(&request)[0].attributes[0].1), (0, &AnyValue::Null));
+    assert_eq!(request.notes.ignored_names, ["start_time_unix_nano", "string_value", "parent_span_id"]);
+    let inside = from_json(r#"{"resourceSpans":[{"scope_spans":[{}],"schema_url":""}],"resource_logs":5}"#);
+    assert_eq!(inside.notes.ignored_names, ["scope_spans", "schema_url", "resource_logs"]);
 }

@@ -5,6 +5,7 @@ mod hostile;
 mod json;
 mod logs;
 mod protobuf;
+mod slices;
 
 use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
 use proptest::prelude::*;

@@ -61,16 +61,12 @@ async fn otlp_65_wrong_keys_look_the_same_and_missing_rights_do_not(url: &str) {
     let mut altered = collector.key.clone();
     altered.replace_range(20..21, if &altered[20..21] == "x" { "y" } else { "x" });
     let reads = format!("Bearer {}", collector.make_key("reads", &["--scope", "read"]));
-    let wrong = ["", UNKNOWN_KEY, &revoked, &altered, "nonsense"];
+    let wrong = [UNKNOWN_KEY, &revoked, &altered, "nonsense"];
     let (mut said, mut said_by_grpc) = (BTreeSet::new(), BTreeSet::new());
     for key in wrong {
         let bearer = format!("Bearer {key}");
-        let mut headers = vec![("content-type", JSON)];
-        let mut metadata = vec![];
-        if !key.is_empty() {
-            headers.push(("authorization", &bearer));
-            metadata.push(("authorization", bearer.as_str()));
-        }
+        let headers = [("content-type", JSON), ("authorization", bearer.as_str())];
+        let metadata = [("authorization", bearer.as_str())];
         let answer = ask(collector.http, "POST", TRACES, &headers, b"{}").await;
         assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"));
         said.insert(answer.body);
@@ -79,6 +75,12 @@ async fn otlp_65_wrong_keys_look_the_same_and_missing_rights_do_not(url: &str) {
         said_by_grpc.insert(answer.message());
     }
     assert_eq!((said.len(), said_by_grpc.len()), (1, 1), "{said:?} {said_by_grpc:?}");
+    // No key at all has the same codes; its text tells how to send one.
+    let answer = ask(collector.http, "POST", TRACES, &[("content-type", JSON)], b"{}").await;
+    assert_eq!((answer.status, answer.header("www-authenticate")), (401, "Bearer"));
+    assert!(answer.rpc_status().message.contains("Authorization: Bearer"), "{answer:?}");
+    let answer = call(collector.grpc, TRACE_SERVICE, &[], framed(0, b"")).await;
+    assert_eq!(answer.code(), Code::Unauthenticated as i32);
     let headers = [("content-type", JSON), ("authorization", reads.as_str())];
     let answer = ask(collector.http, "POST", TRACES, &headers, b"{}").await;
     assert_eq!((answer.status, answer.has("www-authenticate")), (403, false));
@@ -289,7 +291,7 @@ async fn otlp_72_a_key_in_the_url_is_refused_with_a_hint_and_not_logged() {
         let answer = ask(collector.http, "POST", &path, &[("content-type", JSON)], b"{}").await;
         assert_eq!(answer.status, 401, "{name}");
         let message = answer.rpc_status().message;
-        assert!(message.contains("Authorization") && !message.contains(&key), "{name}: {message}");
+        assert!(message.contains("header") && !message.contains(&key), "{name}: {message}");
     }
     assert_eq!(post(&collector, "/v1/traces?tenant=1", JSON, b"{}").await.status, 200, "other words are no keys");
     assert!(!collector.log().contains(&key[13..45]), "no secret in the log");
@@ -330,11 +332,10 @@ async fn otlp_78_health_is_told_without_a_key_and_follows_the_database() {
     assert_eq!((get("/healthz").await, get("/readyz").await), (200, 503));
     let end = Instant::now() + PATIENCE;
     while health("").await != (0, framed(0, &[0x08, 2])) {
-        assert!(Instant::now() < end, "still SERVING");
+        assert!(Instant::now() < end, "{}", collector.log());
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     wire.mend();
-    let end = Instant::now() + PATIENCE;
     while get("/readyz").await != 200 || health("").await != serving {
         assert!(Instant::now() < end, "{}", collector.log());
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -10,6 +10,7 @@ mod content_type;
 mod endpoints;
 mod hostile;
 mod http2;
+mod exchange;
 mod json;
 mod refusals;
 mod size;

@@ -39,7 +39,7 @@ fn record(trace: u128, number: u64, name: &str, text: &str) -> LogRecord {
 
 fn log_batch(project: ProjectId, records: Vec<LogRecord>) -> Batch {
     let origin = Origin { scope_name: "test.logs".to_owned(), ..Origin::default() };
-    let (logs, origins) = map_logs(project, vec![LogGroup { origin, items: records }], at(100));
+    let (logs, origins) = map_logs(project, vec![LogGroup { position: 0, origin, items: records }], at(100));
     Batch { logs, origins, ..batch(project, vec![]) }
 }
 

@@ -313,6 +313,7 @@ impl Trace {
             let most = if order == 0 { sent.len() } else { rng.random_range(1..=sent.len().min(12)) };
             let items: Vec<Item> = sent.drain(..most).collect();
             let spans_of = |service: usize| SpanGroup {
+                position: 0,
                 origin: origin(service),
                 items: items
                     .iter()
@@ -323,6 +324,7 @@ impl Trace {
                     .collect(),
             };
             let logs_of = |service: usize| LogGroup {
+                position: 0,
                 origin: origin(service),
                 items: items
                     .iter()

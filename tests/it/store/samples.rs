@@ -82,7 +82,7 @@ fn sample(trace: u128, number: u64) -> Span {
 }
 
 fn groups(spans: Vec<Span>) -> Vec<SpanGroup> {
-    vec![SpanGroup { origin: Origin::default(), items: spans }]
+    vec![SpanGroup { position: 0, origin: Origin::default(), items: spans }]
 }
 
 fn mapped(project: ProjectId, span: Span) -> Step {

@@ -1,0 +1,291 @@
+//! The path of data on one screen: authenticate → admit → decode → map → queue → COMMIT → outcome.
+
+mod incoming;
+mod quarantine;
+mod warnings;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use chrono::Utc;
+use dashmap::DashSet;
+use http::request::Parts;
+use tokio::sync::oneshot;
+
+use crate::auth::credentials::{key_in, user_agent};
+use crate::auth::{AuthError, Authenticator};
+use crate::model::batch::{Batch, Native, NativeOutcome, Rejections};
+use crate::model::key::{ApiKey, Scope};
+use crate::model::step::Step;
+use crate::otlp::{DecodeLimits, Malformed, Notes, Slices};
+use crate::prices::Prices;
+use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
+use crate::quota::{OverQuota, Quotas};
+use crate::telemetry::{ByTransport, ByWhat, Counters, Transport};
+use crate::view::Reader;
+
+use incoming::{Incoming, Item, Making, Taken};
+use warnings::{METRICS_ARE_NOT_STORED, labels, warnings};
+
+pub use crate::otlp::Encoding;
+pub use quarantine::{Panicked, Quarantine};
+
+/// Bodies above this are decoded off the threads that serve sockets.
+const INLINE_DECODE_BYTES_MAX: usize = 64 * 1024;
+
+/// Why a request was refused as a whole. `receiver::status` turns it into HTTP and gRPC answers.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    #[error(transparent)]
+    Auth(#[from] AuthError),
+    #[error("{}", .0.message())]
+    OverQuota(OverQuota),
+    #[error("{0}")]
+    Malformed(String),
+    #[error("the body is larger than {limit_bytes} bytes: send smaller batches")]
+    TooLarge { limit_bytes: u64 },
+    #[error("{0}")]
+    Unsupported(String),
+    #[error("the body comes too slowly: send smaller batches, or compress them")]
+    TooSlow,
+    /// No room or no commit within the hold: try again.
+    #[error("the collector cannot store this right now: try again")]
+    Busy,
+    #[error("the collector is stopping: try again")]
+    Stopping,
+}
+
+impl From<Malformed> for Refusal {
+    fn from(malformed: Malformed) -> Refusal {
+        Refusal::Malformed(malformed.to_string())
+    }
+}
+
+/// A request that was taken.
+#[derive(Debug, Default)]
+pub struct Outcome {
+    /// Items stored, copies included.
+    pub accepted: u64,
+    pub rejections: Rejections,
+    pub native: Option<NativeOutcome>,
+    /// What the sender should know although it was taken.
+    pub warnings: Vec<String>,
+}
+
+/// What an OTLP request carries.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Signal {
+    Traces,
+    Logs,
+    /// Walked, counted and not stored.
+    Metrics,
+}
+
+/// A body after inflating, with the room it takes.
+pub struct Body {
+    pub bytes: Bytes,
+    /// As sent, before inflating: what the quota counts.
+    pub sent_bytes: u64,
+    pub reservation: Reservation,
+}
+
+pub struct Pipeline {
+    pub auth: Arc<Authenticator>,
+    pub quotas: Arc<Quotas>,
+    pub budget: Budget,
+    pub queue: Arc<Queue>,
+    pub reader: Arc<Reader>,
+    pub counters: Arc<Counters>,
+    pub prices: Arc<Prices>,
+    pub decode_limits: DecodeLimits,
+    pub body_bytes_max: u64,
+    /// `ingest.warnings`.
+    pub warnings: bool,
+    /// Keys that were told that metrics are not stored. No more than there are keys.
+    pub told_metrics: DashSet<String>,
+    pub quarantine: Arc<Quarantine>,
+    pub hold: Duration,
+    /// 503 or 429, for limits that pass by themselves.
+    pub throttle_status: u16,
+    /// Nothing is taken before the schema stands.
+    pub open: AtomicBool,
+}
+
+impl Pipeline {
+    /// The key of a request; decided from its headers, before the body is read.
+    pub async fn authenticate(&self, head: &Parts, scope: Scope) -> Result<Arc<ApiKey>, Refusal> {
+        if !self.open.load(Ordering::Acquire) {
+            return Err(Refusal::Busy);
+        }
+        let presented = key_in(&head.headers, head.uri.query())?;
+        Ok(self.auth.authenticate(presented.as_deref(), scope, user_agent(&head.headers)).await?)
+    }
+
+    pub async fn consume_otlp(
+        &self,
+        key: &Arc<ApiKey>,
+        signal: Signal,
+        encoding: Encoding,
+        body: Body,
+        transport: Transport,
+        deadline: Instant,
+    ) -> Result<Outcome, Refusal> {
+        self.quotas.admit_request(key, body.sent_bytes).map_err(Refusal::OverQuota)?;
+        let Body { bytes, reservation, .. } = body;
+        let limits = self.decode_limits;
+        let mut done = match signal {
+            Signal::Traces => self.take(key, Slices::of_traces(bytes, encoding, limits), reservation, deadline).await,
+            Signal::Logs => self.take(key, Slices::of_logs(bytes, encoding, limits), reservation, deadline).await,
+            Signal::Metrics => self.take(key, Slices::of_metrics(bytes, encoding, limits), reservation, deadline).await,
+        }?;
+        let outcome = &mut done.outcome;
+        let sent = outcome.accepted + outcome.rejections.count;
+        outcome.warnings = warnings(signal, &done.notes, sent, self.warnings);
+        for what in labels(&done.notes) {
+            self.counters.warnings.get_or_create(&ByWhat { what }).inc();
+        }
+        if self.warnings && signal == Signal::Metrics && sent > 0 && self.told_metrics.insert(key.id.clone()) {
+            outcome.warnings.push(METRICS_ARE_NOT_STORED.into());
+        }
+        self.count(signal, transport, outcome);
+        Ok(done.outcome)
+    }
+
+    /// Decodes, maps and stores slice by slice; while one is stored the next is made. Nothing is answered before the last
+    /// is committed. What was stored of a request that fails later does no harm: its sender tries all of it again, and
+    /// copies change nothing.
+    async fn take<T: Item>(
+        &self,
+        key: &Arc<ApiKey>,
+        slices: Slices<T>,
+        reservation: Reservation,
+        deadline: Instant,
+    ) -> Result<Done, Refusal> {
+        let hold = deadline.saturating_duration_since(Instant::now());
+        let making = Making { project: key.project, received_at: Utc::now(), prices: self.prices.clone() };
+        let incoming = Incoming { slices, making, items_max: self.decode_limits.spans_max as u64 };
+        let (quotas, charged) = (self.quotas.clone(), key.clone());
+        let admit = move |steps| quotas.admit_steps(&charged, steps).map_err(Refusal::OverQuota);
+        let reservation = Arc::new(reservation);
+        let mut done = Done::default();
+        let mut taken = self.guarded(incoming, |incoming| incoming.first(admit)).await?;
+        let mut deadline = deadline;
+        loop {
+            let Taken { part, rest } = taken;
+            done.add(part.accepted, part.rejections, part.notes);
+            let stored = self.store(part.batch, part.bytes, reservation.clone(), deadline);
+            let next = async {
+                match rest {
+                    Some(rest) => self.guarded(rest, Incoming::next).await.map(Some),
+                    None => Ok(None),
+                }
+            };
+            let (answer, next) = tokio::try_join!(stored, next)?;
+            done.outcome.accepted -= answer.rejections.count;
+            done.outcome.rejections.append(answer.rejections);
+            match next {
+                Some(next) => taken = next,
+                None => return Ok(done),
+            }
+            // A large request lives as long as its commits come in time, and its sender waits.
+            deadline = Instant::now() + hold;
+        }
+    }
+
+    /// Runs `work`, off the threads that serve sockets when the body is large. A panic costs this request alone.
+    async fn guarded<T: Item>(
+        &self,
+        incoming: Incoming<T>,
+        work: impl FnOnce(Incoming<T>) -> Result<Taken<T>, Refusal> + Send + 'static,
+    ) -> Result<Taken<T>, Refusal> {
+        let (body, quarantine) = (incoming.body(), self.quarantine.clone());
+        let is_large = body.len() > INLINE_DECODE_BYTES_MAX;
+        let work = move || quarantine.guard(&body, || work(incoming));
+        let done = match is_large {
+            true => tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)?,
+            false => work(),
+        };
+        match done {
+            Ok(done) => done,
+            Err(Panicked::Once) => Err(Refusal::Busy),
+            Err(Panicked::Again) => Err(Refusal::Malformed(
+                "this body made the collector fail twice: it is refused, and a bug of the collector".into(),
+            )),
+        }
+    }
+
+    /// A native run, or steps for one: already validated.
+    pub async fn consume_native(
+        &self,
+        key: &ApiKey,
+        native: Native,
+        steps: Vec<Step>,
+        bytes: u64,
+        deadline: Instant,
+    ) -> Result<Outcome, Refusal> {
+        self.quotas.admit_steps(key, steps.len() as u64).map_err(Refusal::OverQuota)?;
+        let reservation = self.budget.reserve(bytes, deadline).await.map_err(|_| Refusal::Busy)?;
+        let sent = steps.len() as u64;
+        let making = Making { project: key.project, received_at: Utc::now(), prices: self.prices.clone() };
+        let batch = Batch { steps, native: Some(native), ..making.empty_batch() };
+        let answer = self.store(batch, bytes, Arc::new(reservation), deadline).await?;
+        let outcome = Outcome {
+            accepted: sent.saturating_sub(answer.rejections.count),
+            rejections: answer.rejections,
+            native: answer.written.native,
+            warnings: Vec::new(),
+        };
+        self.count(Signal::Traces, Transport::Native, &outcome);
+        Ok(outcome)
+    }
+
+    /// Hands the batch to the writers and waits for COMMIT. Leaving early (the sender is gone) does not stop the write.
+    async fn store(
+        &self,
+        batch: Batch,
+        bytes: u64,
+        reservation: Arc<Reservation>,
+        deadline: Instant,
+    ) -> Result<Answer, Refusal> {
+        if batch.items() == 0 && batch.native.is_none() {
+            return Ok(Answer::default());
+        }
+        let (reply, answer) = oneshot::channel();
+        let job = Job { batch, bytes, deadline, reply, reservation };
+        self.queue.offer(job).map_err(|_| Refusal::Stopping)?;
+        match tokio::time::timeout_at(deadline.into(), answer).await {
+            Ok(Ok(Ok(answer))) => Ok(answer),
+            // Not in time, or the writer went away with the job: the sender must try again, copies are harmless.
+            Ok(Ok(Err(Overdue))) | Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
+        }
+    }
+
+    fn count(&self, signal: Signal, transport: Transport, outcome: &Outcome) {
+        let accepted = match signal {
+            Signal::Traces => &self.counters.accepted,
+            Signal::Logs => &self.counters.accepted_logs,
+            Signal::Metrics => &self.counters.accepted_points,
+        };
+        accepted.get_or_create(&ByTransport { transport }).inc_by(outcome.accepted);
+        if !outcome.rejections.is_empty() {
+            self.counters.rejected.get_or_create(&ByTransport { transport }).inc_by(outcome.rejections.count);
+        }
+    }
+}
+
+/// What is known of a request so far.
+#[derive(Default)]
+struct Done {
+    outcome: Outcome,
+    notes: Notes,
+}
+
+impl Done {
+    fn add(&mut self, accepted: u64, rejections: Rejections, notes: Notes) {
+        self.outcome.accepted += accepted;
+        self.outcome.rejections.append(rejections);
+        self.notes.append(notes);
+    }
+}
