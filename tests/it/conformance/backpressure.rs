@@ -330,7 +330,11 @@ async fn otlp_60_256_streams_at_a_time_and_all_of_thousands_answered() {
 
     let count = if is_long() { 10_000 } else { 1_000 };
     let stream = TcpStream::connect(collector.grpc).await.unwrap();
-    let (sender, connection) = h2::client::Builder::new().handshake::<_, Bytes>(stream).await.unwrap();
+    // As client libraries do: few streams until the server has said how many there may be.
+    let mut builder = h2::client::Builder::new();
+    builder.initial_max_send_streams(100).initial_connection_window_size(4 << 20);
+    let handshake = builder.handshake::<_, Bytes>(stream);
+    let (sender, connection) = handshake.await.unwrap();
     let driver = tokio::spawn(connection);
     let bearer = format!("Bearer {}", collector.make_key("default", &["--quota", "requests=unlimited"]));
     let metadata = [("content-type", "application/grpc"), ("te", "trailers"), ("authorization", bearer.as_str())];

@@ -92,10 +92,12 @@ async fn otlp_98_requests_that_come_late_are_told_later() {
     let bearer = format!("Bearer {}", collector.key);
     let headers = [("authorization", bearer.as_str()), ("content-type", PROTOBUF)];
     let body = encoded(agent_trace(0));
-    // One is half sent when the stop comes; it keeps its connection, and the program, until it has its answer.
+    // Two are half sent when the stop comes; they keep their connections, and the program, until they have an answer.
     let mut half = Http1::connect(collector.http).await;
     half.send(&head_bytes("POST", TRACES, &headers, Some(body.len() as u64))).await;
     half.send(&body[..50]).await;
+    let mut other = Http1::connect(collector.http).await;
+    other.send(&head_bytes("POST", TRACES, &headers, Some(body.len() as u64))).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     collector.terminate();
     tokio::time::sleep(Duration::from_millis(300)).await;
@@ -103,6 +105,9 @@ async fn otlp_98_requests_that_come_late_are_told_later() {
     let late = ask(collector.http, "POST", TRACES, &headers, &body).await;
     assert_eq!((late.status, late.rpc_status().code), (503, Code::Unavailable as i32), "{late:?}");
     assert!(late.has("retry-after") && late.header("connection") == "close", "{late:?}");
+    let answer = call(collector.http, TRACE_SERVICE, &headers[..1], framed(0, &body)).await;
+    assert_eq!(answer.code(), Code::Unavailable as i32);
+    assert!(answer.retry_info_s().is_some(), "{answer:?}");
     half.send(&body[50..]).await;
     let answer = half.answer().await;
     assert!([200, 503].contains(&answer.status), "{answer:?}");
@@ -110,6 +115,8 @@ async fn otlp_98_requests_that_come_late_are_told_later() {
         assert!(answer.has("retry-after") && answer.rpc_status().code == Code::Unavailable as i32, "{answer:?}");
     }
     assert_eq!(answer.header("connection"), "close");
+    other.send(&body).await;
+    assert!([200, 503].contains(&other.answer().await.status));
     assert!(tokio::task::block_in_place(|| collector.stop()).success());
 }
 
