@@ -2,13 +2,12 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use axum::Router;
-use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -21,13 +20,18 @@ use crate::pipeline::Pipeline;
 use crate::prices::Prices;
 use crate::queue::{Budget, Queue};
 use crate::quota::Quotas;
-use crate::receiver::{self, listen, otlp_http};
+use crate::receiver::connection::Terms;
+use crate::receiver::grpc_services::{self, Health};
+use crate::receiver::listen::{self, Bounds, Listener};
+use crate::receiver::{self, otlp_http, tls};
 use crate::store::{self, Store, StoreError, Tuning};
 use crate::sweeper::Sweeper;
-use crate::telemetry::Counters;
+use crate::telemetry::{Counters, Sparse};
 use crate::view::Reader;
 use crate::writer::{BatchBounds, Writer};
 
+/// gRPC health looks at the database this often.
+const HEALTH_EVERY: Duration = Duration::from_secs(1);
 /// Pause between tries to reach the database at start.
 const DATABASE_RETRY: Duration = Duration::from_millis(500);
 
@@ -36,8 +40,9 @@ pub struct App {
     config: Config,
     prices: Arc<Prices>,
     store: Arc<dyn Store>,
-    http: TcpListener,
-    grpc: TcpListener,
+    listeners: Vec<Listener>,
+    addresses: Addresses,
+    tls: Option<tls::Current>,
 }
 
 /// Where a collector listens.
@@ -45,42 +50,66 @@ pub struct App {
 pub struct Addresses {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
+    pub has_tls: bool,
+}
+
+impl Addresses {
+    /// As it stands in a URL.
+    pub fn scheme(&self) -> &'static str {
+        if self.has_tls { "https" } else { "http" }
+    }
+}
+
+/// Why the program stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stop {
+    /// Somebody waits for it: no delay for balancers.
+    Now,
+    Announced,
 }
 
 impl App {
-    /// Opens both ports; port 0 takes a free one.
+    /// Opens all sockets; port 0 takes a free one.
     pub async fn bind(config: Config) -> anyhow::Result<App> {
         let prices = Arc::new(load_prices(&config.prices)?);
         let store = open_store(&config, prices.clone()).await?;
-        let listen = async |setting: &str, address: SocketAddr| {
-            TcpListener::bind(address).await.with_context(|| format!("{setting}: cannot listen on {address}"))
-        };
-        let http = listen("server.http", config.server.http).await?;
-        let grpc = listen("server.grpc", config.server.grpc).await?;
-        Ok(App { config, prices, store, http, grpc })
+        let tls = config.tls.is_on().then(|| tls::watch_files(config.tls.clone())).transpose();
+        let tls = tls.map_err(|error| ConfigError::new("tls", format_args!("{error:#}")))?;
+        let http = Listener::tcp(config.server.http).context("server.http")?;
+        let grpc = Listener::tcp(config.server.grpc).context("server.grpc")?;
+        let addresses = Addresses { http: http.tcp_address()?, grpc: grpc.tcp_address()?, has_tls: tls.is_some() };
+        let mut listeners = vec![http, grpc];
+        if !config.server.unix.is_empty() {
+            listeners.push(Listener::unix(Path::new(&config.server.unix)).context("server.unix")?);
+        }
+        Ok(App { config, prices, store, listeners, addresses, tls })
     }
 
-    pub fn addresses(&self) -> anyhow::Result<Addresses> {
-        Ok(Addresses { http: self.http.local_addr()?, grpc: self.grpc.local_addr()? })
+    pub fn addresses(&self) -> Addresses {
+        self.addresses
     }
 
     pub fn store(&self) -> Arc<dyn Store> {
         self.store.clone()
     }
 
-    /// Serves until `shutdown` completes, then drains: no new connections, requests under way finish, the queue is
-    /// written, writers end. `ready` runs once, when the schema stands and before data is taken.
-    pub async fn run<R>(self, shutdown: impl Future<Output = ()>, ready: impl FnOnce() -> R) -> anyhow::Result<()>
+    /// Serves until `shutdown` completes, then drains: not ready any more, no new connections, requests under way finish,
+    /// the queue is written, writers end. `ready` runs once, when the schema stands and before data is taken.
+    pub async fn run<R>(self, shutdown: impl Future<Output = Stop>, ready: impl FnOnce() -> R) -> anyhow::Result<()>
     where
         R: Future<Output = anyhow::Result<()>>,
     {
-        let App { config, prices, store, http, grpc } = self;
-        let parts = Parts::new(&config, prices, store.clone());
-        let router = parts.router();
+        let App { config, prices, store, listeners, tls, .. } = self;
+        let health = Health::new().await;
+        let parts = Parts::new(&config, prices, store.clone(), health);
+        let terms = Arc::new(parts.terms(tls)?);
+        let bounds = Arc::new(Bounds::new(config.server.connections, config.server.connections_per_address));
         let (stop_listening, stopping) = watch::channel(false);
         let grace = config.server.shutdown_grace;
-        let listeners =
-            [http, grpc].map(|socket| tokio::spawn(listen::serve(socket, router.clone(), stopping.clone(), grace)));
+        let listeners: Vec<_> = listeners
+            .into_iter()
+            .map(|socket| tokio::spawn(listen::serve(socket, terms.clone(), bounds.clone(), stopping.clone(), grace)))
+            .collect();
         let writers: Vec<_> =
             (0..config.database.write_connections).map(|_| tokio::spawn(keep_writing(parts.clone()))).collect();
         let (stop_sweeping, sweeping) = watch::channel(false);
@@ -88,20 +117,30 @@ impl App {
         tokio::pin!(shutdown);
         let started = tokio::select! {
             started = start(&parts, ready) => started,
-            () = &mut shutdown => Ok(Started::Stopped),
+            _ = &mut shutdown => Ok(Started::Stopped),
         };
-        let mut sweeper = None;
+        let (mut sweeper, mut probe) = (None, None);
         if matches!(started, Ok(Started::Ready)) {
             sweeper = Some(tokio::spawn(parts.sweeper().run(sweeping)));
-            shutdown.await;
+            probe = Some(tokio::spawn(parts.clone().keep_health()));
+            let stop = shutdown.await;
+            parts.api.stop();
+            parts.counters.ready.set(0);
+            parts.health.set(false).await;
+            if stop == Stop::Announced {
+                tracing::info!("stopping: not ready any more, data is still taken");
+                tokio::time::sleep(config.server.shutdown_delay).await;
+            }
+        }
+        if let Some(probe) = probe {
+            probe.abort();
         }
         tracing::info!("stopping: finishing what is under way");
-        parts.pipeline.open.store(false, Ordering::Release);
-        parts.counters.ready.set(0);
         stop_listening.send_replace(true);
         for listener in listeners {
             listener.await.context("a listener ended by a panic")?;
         }
+        parts.pipeline.open.store(false, Ordering::Release);
         parts.pipeline.queue.close();
         for writer in writers {
             writer.await.context("a writer ended by a panic")?;
@@ -200,11 +239,12 @@ struct Parts {
     counters: Arc<Counters>,
     pipeline: Arc<Pipeline>,
     api: Arc<Api>,
+    health: Health,
     config: Arc<Config>,
 }
 
 impl Parts {
-    fn new(config: &Config, prices: Arc<Prices>, store: Arc<dyn Store>) -> Parts {
+    fn new(config: &Config, prices: Arc<Prices>, store: Arc<dyn Store>, health: Health) -> Parts {
         let counters = Arc::new(Counters::default());
         let auth = Arc::new(Authenticator::new(store.clone(), &config.auth.api_key));
         let reader = Arc::new(Reader::new(store.clone(), life_cycle(config)));
@@ -226,14 +266,39 @@ impl Parts {
             open: AtomicBool::new(false),
         });
         let api = Arc::new(Api::new(pipeline.clone(), store.clone(), reader));
-        Parts { store, auth, counters, pipeline, api, config: Arc::new(config.clone()) }
+        Parts { store, auth, counters, pipeline, api, health, config: Arc::new(config.clone()) }
     }
 
-    fn router(&self) -> Router {
-        receiver::router(self.pipeline.clone())
+    /// Everything that can be asked for, and how.
+    fn terms(&self, tls: Option<tls::Current>) -> anyhow::Result<Terms> {
+        let server = &self.config.server;
+        let mut router = receiver::router(self.pipeline.clone())
             .merge(api::router(self.api.clone()))
+            .merge(self.health.router())
             .method_not_allowed_fallback(api::wrong_method)
-            .fallback(otlp_http::unknown_path)
+            .fallback(otlp_http::unknown_path);
+        if server.reflection {
+            router = router.merge(grpc_services::reflection()?);
+        }
+        if !server.cors_origins.is_empty() {
+            router = router.layer(receiver::cors(&server.cors_origins));
+        }
+        Ok(Terms {
+            router,
+            tls,
+            path_prefix: server.path_prefix.clone(),
+            trusted_proxies: server.trusted_proxies.clone(),
+            age_max: server.connection_age,
+            complaints: Sparse::default(),
+        })
+    }
+
+    /// Tells gRPC probes what `/readyz` tells others, as long as the program takes data.
+    async fn keep_health(self) {
+        loop {
+            self.health.set(self.store.ping().await.is_ok()).await;
+            tokio::time::sleep(HEALTH_EVERY).await;
+        }
     }
 
     fn writer(&self) -> Writer {

@@ -155,6 +155,7 @@ mod tests {
             expires_at: None,
             revoked_at: None,
             last_used_at: None,
+            last_user_agent: None,
         }
     }
 

@@ -2,7 +2,9 @@
 
 use std::io::IsTerminal;
 use std::sync::atomic::AtomicU64;
+use std::time::{Duration, Instant};
 
+use dashmap::DashMap;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -61,6 +63,34 @@ pub struct ByWhat {
     pub what: &'static str,
 }
 
+/// Lines of the log that a stranger can cause: for each thing at most one in ten seconds, which counts the others.
+#[derive(Default)]
+pub struct Sparse(DashMap<&'static str, Written>);
+
+#[derive(Clone, Copy)]
+struct Written {
+    at: Instant,
+    left_out: u64,
+}
+
+/// Pause between two lines of the same thing.
+const SPARSE_EVERY: Duration = Duration::from_secs(10);
+
+impl Sparse {
+    /// When a line about `what` is due: how many were left out since the last one.
+    pub fn due(&self, what: &'static str, now: Instant) -> Option<u64> {
+        let Some(mut written) = self.0.get_mut(what) else {
+            self.0.insert(what, Written { at: now, left_out: 0 });
+            return Some(0);
+        };
+        if now.saturating_duration_since(written.at) < SPARSE_EVERY {
+            written.left_out += 1;
+            return None;
+        }
+        Some(std::mem::replace(&mut *written, Written { at: now, left_out: 0 }).left_out)
+    }
+}
+
 /// Counters since the start. Names are the OpenTelemetry Collector's where it has the same thing.
 pub struct Counters {
     registry: Registry,
@@ -84,6 +114,8 @@ pub struct Counters {
     pub commit_seconds: Histogram,
     pub ready: Gauge<i64, std::sync::atomic::AtomicI64>,
     pub swept: Counter<u64, AtomicU64>,
+    /// When which kind of refusal was last written to the log.
+    pub refusals: Sparse,
 }
 
 impl Default for Counters {
@@ -106,6 +138,7 @@ impl Default for Counters {
             commit_seconds: Histogram::new(buckets),
             ready: Gauge::default(),
             swept: Counter::default(),
+            refusals: Sparse::default(),
         };
         let r = &mut counters.registry;
         r.register("otelcol_receiver_accepted_spans", "Steps stored, copies included", counters.accepted.clone());
@@ -159,6 +192,18 @@ impl Counters {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_flood_of_one_thing_makes_one_line_that_counts() {
+        let (sparse, start) = (Sparse::default(), Instant::now());
+        assert_eq!(sparse.due("a", start), Some(0));
+        assert_eq!(sparse.due("b", start), Some(0));
+        for _ in 0..1000 {
+            assert_eq!(sparse.due("a", start + SPARSE_EVERY - Duration::from_millis(1)), None);
+        }
+        assert_eq!(sparse.due("a", start + SPARSE_EVERY), Some(1000));
+        assert_eq!(sparse.due("a", start + SPARSE_EVERY), None);
+    }
 
     #[test]
     fn counters_show_up_under_the_collectors_names() {

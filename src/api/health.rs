@@ -11,14 +11,18 @@ use http::header::CONTENT_TYPE;
 
 use crate::api::Api;
 
+/// For people who open the address in a browser.
+pub async fn welcome() -> &'static str {
+    "VectorOS Collector. OTLP goes to /v1/traces, /v1/logs and /v1/metrics, runs to POST /runs; GET /runs lists them.\n"
+}
+
 pub async fn alive() -> &'static str {
     "ok\n"
 }
 
 pub async fn ready(State(api): State<Arc<Api>>) -> Response {
-    if !api.pipeline.open.load(Ordering::Acquire) {
-        let why = api.blame.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let why = if why.is_empty() { "stopping".to_owned() } else { why };
+    let why = api.blame.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    if !why.is_empty() || !api.pipeline.open.load(Ordering::Acquire) {
         return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response();
     }
     match api.store.ping().await {

@@ -10,16 +10,22 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use http::StatusCode;
 use serde_json::json;
+use tower_http::compression::CompressionLayer;
+use tower_http::compression::predicate::SizeAbove;
 
 use crate::pipeline::Pipeline;
+use crate::receiver::otlp_http;
 use crate::store::Store;
 use crate::view::Reader;
+
+/// Answers that are smaller than this gain nothing from gzip.
+const COMPRESS_BYTES_MIN: u64 = 1024;
 
 pub struct Api {
     pipeline: Arc<Pipeline>,
     store: Arc<dyn Store>,
     reader: Arc<Reader>,
-    /// Why data is not taken; empty when nothing is known to be wrong.
+    /// Why no more data shall be sent here; empty when nothing is known to be wrong.
     blame: Mutex<String>,
 }
 
@@ -32,6 +38,11 @@ impl Api {
     pub fn blame(&self, why: String) {
         *self.blame.lock().unwrap_or_else(PoisonError::into_inner) = why;
     }
+
+    /// `/readyz` says from now on that data shall go elsewhere, although it is still taken for a while.
+    pub fn stop(&self) {
+        self.blame("stopping".to_owned());
+    }
 }
 
 /// A path that exists, asked in a way that it does not answer; `Allow` is set by the router.
@@ -42,10 +53,11 @@ pub async fn wrong_method() -> Response {
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/runs", get(runs::list))
-        .route("/runs/", get(runs::list))
+        .route("/", get(health::welcome).fallback(otlp_http::unknown_path))
         .route("/runs/{run_id}", get(runs::show))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))
+        .layer(CompressionLayer::new().gzip(true).compress_when(SizeAbove::new(COMPRESS_BYTES_MIN)))
         .with_state(api)
 }

@@ -2,27 +2,27 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Path, RawQuery, State};
+use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use chrono::Utc;
-use http::{HeaderMap, StatusCode};
+use http::StatusCode;
+use http::request::Parts;
 use serde_json::json;
 use uuid::Uuid;
 
 use crate::api::Api;
-use crate::auth::credentials::key_in;
 use crate::model::key::Scope;
 use crate::pipeline::Refusal;
 use crate::receiver::status::json_refusal;
 use crate::store::StoreError;
 use crate::view;
 
-pub async fn list(State(api): State<Arc<Api>>, headers: HeaderMap, RawQuery(query): RawQuery) -> Response {
-    let key = match api.pipeline.authenticate(key_in(&headers).as_deref(), Scope::Read).await {
+pub async fn list(State(api): State<Arc<Api>>, head: Parts) -> Response {
+    let key = match api.pipeline.authenticate(&head, Scope::Read).await {
         Ok(key) => key,
         Err(refusal) => return json_refusal(&refusal),
     };
-    let filter = match view::filter::parse_run_filter(query.as_deref().unwrap_or_default()) {
+    let filter = match view::filter::parse_run_filter(head.uri.query().unwrap_or_default()) {
         Ok(filter) => filter,
         Err(why) => return (StatusCode::BAD_REQUEST, axum::Json(json!({"detail": why}))).into_response(),
     };
@@ -33,8 +33,8 @@ pub async fn list(State(api): State<Arc<Api>>, headers: HeaderMap, RawQuery(quer
 }
 
 /// A run that another took in answers with the address of that one. A run of another project answers exactly as one that does not exist.
-pub async fn show(State(api): State<Arc<Api>>, headers: HeaderMap, Path(run_id): Path<String>) -> Response {
-    let key = match api.pipeline.authenticate(key_in(&headers).as_deref(), Scope::Read).await {
+pub async fn show(State(api): State<Arc<Api>>, Path(run_id): Path<String>, head: Parts) -> Response {
+    let key = match api.pipeline.authenticate(&head, Scope::Read).await {
         Ok(key) => key,
         Err(refusal) => return json_refusal(&refusal),
     };

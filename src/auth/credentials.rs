@@ -2,20 +2,50 @@
 
 use base64::Engine;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use percent_encoding::percent_decode_str;
 
-/// The key in the headers; the first carrier that is present wins. `None` when there is none.
+use crate::auth::AuthError;
+
+/// Longest `User-Agent` that is kept, in bytes.
+const USER_AGENT_BYTES_MAX: usize = 256;
+/// Names under which people try to put a key into an address.
+const QUERY_NAMES: [&str; 6] = ["api_key", "apikey", "api-key", "key", "token", "access_token"];
+
+/// The key in the headers. `None` when there is none; an error when two carriers name different keys, because nobody
+/// could say whose data it is, or when a key stands in the query, from where it gets into the logs of proxies.
 ///
 /// `Authorization: Bearer K`, `Basic base64(anything:K)` (K may also stand in front when nothing follows), `ApiKey K`
 /// or `K` alone; `X-API-Key: K`, `api-key: K`, `api_key: K`. Any of them may be percent-encoded (`Bearer%20K`),
 /// because some SDKs do not decode `OTEL_EXPORTER_OTLP_HEADERS`.
-pub fn key_in(headers: &HeaderMap) -> Option<String> {
-    if let Some(value) = headers.get(http::header::AUTHORIZATION) {
-        return from_authorization(value.to_str().ok()?);
-    }
-    let value = ["x-api-key", "api-key", "api_key"].iter().find_map(|name| headers.get(*name))?;
-    some(&decoded(value.to_str().ok()?))
+pub fn key_in(headers: &HeaderMap, query: Option<&str>) -> Result<Option<String>, AuthError> {
+    let authorizations =
+        headers.get_all(http::header::AUTHORIZATION).iter().map(|value| from_authorization(text(value)));
+    let plain = ["x-api-key", "api-key", "api_key"]
+        .iter()
+        .flat_map(|name| headers.get_all(*name))
+        .map(|value| some(&decoded(text(value))));
+    let mut keys = authorizations.chain(plain).flatten();
+    let Some(key) = keys.next() else {
+        let in_query = query.is_some_and(|query| query.split('&').any(is_key));
+        return if in_query { Err(AuthError::InQuery) } else { Ok(None) };
+    };
+    if keys.any(|other| other != key) { Err(AuthError::Conflicting) } else { Ok(Some(key)) }
+}
+
+/// The `User-Agent`, cut at 256 bytes; empty when there is none or it is not plain text.
+pub fn user_agent(headers: &HeaderMap) -> &str {
+    let agent = headers.get(http::header::USER_AGENT).map(text).unwrap_or_default();
+    &agent[..agent.len().min(USER_AGENT_BYTES_MAX)]
+}
+
+/// Visible ASCII; anything else is no key and no name.
+fn text(value: &HeaderValue) -> &str {
+    value.to_str().unwrap_or_default()
+}
+
+fn is_key(parameter: &str) -> bool {
+    parameter.split_once('=').is_some_and(|(name, _)| QUERY_NAMES.iter().any(|known| name.eq_ignore_ascii_case(known)))
 }
 
 fn from_authorization(value: &str) -> Option<String> {
@@ -56,7 +86,7 @@ mod tests {
     fn key(name: &'static str, value: &str) -> Option<String> {
         let mut headers = HeaderMap::new();
         headers.insert(name, value.parse().unwrap());
-        key_in(&headers)
+        key_in(&headers, None).unwrap()
     }
 
     #[test]
@@ -92,9 +122,40 @@ mod tests {
         ] {
             assert_eq!(key(name, value), None, "{name}: {value}");
         }
-        assert_eq!(key_in(&HeaderMap::new()), None);
+        assert_eq!(key_in(&HeaderMap::new(), Some("limit=5")).unwrap(), None);
         let mut headers = HeaderMap::new();
-        headers.insert("authorization", http::HeaderValue::from_bytes(b"Bearer \xff").unwrap());
-        assert_eq!(key_in(&headers), None);
+        headers.insert("authorization", HeaderValue::from_bytes(b"Bearer \xff").unwrap());
+        assert_eq!(key_in(&headers, None).unwrap(), None);
+    }
+
+    #[test]
+    fn two_carriers_must_agree() {
+        let with = |other: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert("authorization", HeaderValue::from_static("Bearer K1"));
+            headers.insert("x-api-key", HeaderValue::from_static(other));
+            key_in(&headers, None)
+        };
+        assert_eq!(with("K1").unwrap().as_deref(), Some("K1"));
+        assert_eq!(with("").unwrap().as_deref(), Some("K1"));
+        assert!(matches!(with("K2"), Err(AuthError::Conflicting)));
+    }
+
+    #[test]
+    fn a_key_in_the_query_is_refused_with_a_hint() {
+        assert!(matches!(key_in(&HeaderMap::new(), Some("a=1&API_KEY=K1")), Err(AuthError::InQuery)));
+        let mut headers = HeaderMap::new();
+        headers.insert("x-api-key", HeaderValue::from_static("K1"));
+        assert_eq!(key_in(&headers, Some("key=x")).unwrap().as_deref(), Some("K1"));
+    }
+
+    #[test]
+    fn a_user_agent_is_cut() {
+        let mut headers = HeaderMap::new();
+        assert_eq!(user_agent(&headers), "");
+        headers.insert("user-agent", "x".repeat(USER_AGENT_BYTES_MAX + 1).parse().unwrap());
+        assert_eq!(user_agent(&headers).len(), USER_AGENT_BYTES_MAX);
+        headers.insert("user-agent", HeaderValue::from_bytes(b"\xff").unwrap());
+        assert_eq!(user_agent(&headers), "");
     }
 }

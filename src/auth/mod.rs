@@ -3,7 +3,7 @@
 pub mod credentials;
 pub mod secret;
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -32,6 +32,10 @@ pub enum AuthError {
         "no API key: send `Authorization: Bearer vos_…`, or set OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20vos_…"
     )]
     Missing,
+    #[error("two different API keys in the headers: send one, as `Authorization: Bearer vos_…`")]
+    Conflicting,
+    #[error("an API key does not belong into the address, where it gets into logs: send `Authorization: Bearer vos_…`")]
+    InQuery,
     /// Unknown, wrong, revoked and expired look the same from outside.
     #[error("invalid API key: it is unknown, revoked or expired, or was copied incompletely")]
     Invalid,
@@ -47,7 +51,7 @@ pub struct Authenticator {
     cache: Cache<String, Looked>,
     /// The hash of `auth.api_key`, and its key once its project is known.
     fixed: Option<([u8; 32], OnceCell<Arc<ApiKey>>)>,
-    used: Mutex<HashSet<String>>,
+    used: Mutex<HashMap<String, String>>,
 }
 
 #[derive(Clone)]
@@ -67,13 +71,19 @@ impl Authenticator {
         }
     }
 
-    /// The key that `presented` is (the text from the headers), if it is alive and has the scope.
-    pub async fn authenticate(&self, presented: Option<&str>, scope: Scope) -> Result<Arc<ApiKey>, AuthError> {
+    /// The key that `presented` is (the text from the headers), if it is alive and has the scope. The last `user_agent`
+    /// that used a key is kept with it, so that its owner can tell who still does.
+    pub async fn authenticate(
+        &self,
+        presented: Option<&str>,
+        scope: Scope,
+        user_agent: &str,
+    ) -> Result<Arc<ApiKey>, AuthError> {
         let presented = presented.ok_or(AuthError::Missing)?;
         let presented_hash = hash(presented);
         let key = match &self.fixed {
             Some((fixed_hash, cell)) if bool::from(fixed_hash.ct_eq(&presented_hash)) => self.fixed_key(cell).await?,
-            _ => self.stored_key(presented, &presented_hash).await?,
+            _ => self.stored_key(presented, &presented_hash, user_agent).await?,
         };
         if !key.scopes.allow(scope) {
             return Err(AuthError::Scope(match scope {
@@ -85,21 +95,36 @@ impl Authenticator {
         Ok(key)
     }
 
-    /// Ids of the keys that were used since the last call, for their column `last_used_at`.
-    pub fn take_used(&self) -> Vec<String> {
-        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
-        std::mem::take(&mut *used).into_iter().collect()
+    /// The keys that were used since the last call, by id, each with the user agent that used it last.
+    pub fn take_used(&self) -> HashMap<String, String> {
+        std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn stored_key(&self, presented: &str, presented_hash: &[u8; 32]) -> Result<Arc<ApiKey>, AuthError> {
+    async fn stored_key(
+        &self,
+        presented: &str,
+        presented_hash: &[u8; 32],
+        user_agent: &str,
+    ) -> Result<Arc<ApiKey>, AuthError> {
         let id = secret::id_of(presented).ok_or(AuthError::Invalid)?;
         let key = self.look_up(id).await?.ok_or(AuthError::Invalid)?;
         let equal = bool::from(key.secret_hash.ct_eq(presented_hash));
         if !equal || !key.is_live(Utc::now()) {
             return Err(AuthError::Invalid);
         }
-        self.used.lock().unwrap_or_else(PoisonError::into_inner).insert(key.id.clone());
+        self.note_use(&key.id, user_agent);
         Ok(key)
+    }
+
+    fn note_use(&self, id: &str, user_agent: &str) {
+        let mut used = self.used.lock().unwrap_or_else(PoisonError::into_inner);
+        match used.get_mut(id) {
+            Some(last) if last == user_agent => {}
+            Some(last) => user_agent.clone_into(last),
+            None => {
+                used.insert(id.to_owned(), user_agent.to_owned());
+            }
+        }
     }
 
     async fn look_up(&self, id: &str) -> Result<Option<Arc<ApiKey>>, AuthError> {
@@ -139,6 +164,7 @@ impl Authenticator {
                 expires_at: None,
                 revoked_at: None,
                 last_used_at: None,
+                last_user_agent: None,
             }))
         });
         made.await.cloned().map_err(AuthError::Unavailable)

@@ -146,11 +146,15 @@ fn to_json(key: &ApiKey) -> serde_json::Value {
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
         "last_used_at": key.last_used_at,
+        "last_user_agent": key.last_user_agent,
     })
 }
 
 fn print_table(keys: &[ApiKey]) {
-    println!("{:<10} {:<20} {:<18} {:<20} {:<20} NAME", "ID", "PROJECT", "SCOPES", "STATE", "LAST USE");
+    println!(
+        "{:<10} {:<20} {:<18} {:<20} {:<20} {:<16} USED BY",
+        "ID", "PROJECT", "SCOPES", "STATE", "LAST USE", "NAME"
+    );
     let now = Utc::now();
     for key in keys {
         let state = match (key.revoked_at, key.expires_at) {
@@ -161,8 +165,9 @@ fn print_table(keys: &[ApiKey]) {
         };
         let used = key.last_used_at.map_or("never".to_owned(), |at| at.format("%Y-%m-%d %H:%M:%S").to_string());
         let name = key.name.as_deref().unwrap_or_default();
+        let agent = key.last_user_agent.as_deref().unwrap_or_default();
         println!(
-            "{:<10} {:<20} {:<18} {state:<20} {used:<20} {name}",
+            "{:<10} {:<20} {:<18} {state:<20} {used:<20} {name:<16} {agent}",
             key.id,
             key.project_name,
             key.scopes.words().join(",")

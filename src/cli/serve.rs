@@ -8,7 +8,7 @@ use std::time::Instant;
 use chrono::Utc;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::app::{Addresses, App};
+use crate::app::{Addresses, App, Stop};
 use crate::auth::{DEFAULT_PROJECT, hash, secret};
 use crate::config::Config;
 use crate::model::key::{Quota, Scopes};
@@ -18,18 +18,23 @@ use crate::telemetry::start_logging;
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let started = Instant::now();
     start_logging(&config.log)?;
+    // Systems start programs with few descriptors and let them ask for more. Each connection needs one.
+    if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
     let has_api_key = !config.auth.api_key.is_empty();
     let app = App::bind(config).await?;
-    let addresses = app.addresses()?;
+    let addresses = app.addresses();
     let store = app.store();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let shutdown = async move {
-        tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+        tokio::select! { _ = interrupt.recv() => Stop::Now, _ = terminate.recv() => Stop::Announced }
     };
     let ready = async || {
+        let scheme = addresses.scheme();
         let (version, ready_s) = (env!("CARGO_PKG_VERSION"), started.elapsed().as_secs_f64());
         show(&format!(
-            "vectoros {version} is ready after {ready_s:.2} s\n  OTLP/HTTP and API  http://{}\n  OTLP/gRPC          http://{}\n",
+            "vectoros {version} is ready after {ready_s:.2} s\n  OTLP/HTTP and API  {scheme}://{}\n  OTLP/gRPC          {scheme}://{}\n",
             addresses.http, addresses.grpc
         ));
         if !has_api_key {
@@ -56,16 +61,16 @@ async fn print_first_key(store: &Arc<dyn Store>, addresses: Addresses) -> anyhow
         expires_at: None,
     };
     store.add_key(new, Utc::now()).await?;
-    let endpoint = reachable(addresses.http);
+    let endpoint = format!("{}://{}", addresses.scheme(), reachable(addresses.http));
     show(&format!(
         r#"
 There was no key yet, so one was made for the project "{DEFAULT_PROJECT}". It is shown only now; paste these lines:
 
-export OTEL_EXPORTER_OTLP_ENDPOINT=http://{endpoint}
+export OTEL_EXPORTER_OTLP_ENDPOINT={endpoint}
 export OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf
 export OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20{key}
 
-curl http://{endpoint}/runs -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"model":"gpt-4o-mini","input":"Hello","output":"Hi!","status":"success"}}'
+curl {endpoint}/runs -H 'Authorization: Bearer {key}' -H 'Content-Type: application/json' -d '{{"model":"gpt-4o-mini","input":"Hello","output":"Hi!","status":"success"}}'
 "#
     ));
     Ok(())

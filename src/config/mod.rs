@@ -9,6 +9,7 @@ use std::time::Duration;
 use bytesize::ByteSize;
 use figment::Figment;
 use figment::providers::{Env, Format, Serialized, Toml};
+use ipnet::IpNet;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
@@ -21,6 +22,7 @@ pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
 #[serde(deny_unknown_fields)]
 pub struct Config {
     pub server: Server,
+    pub tls: Tls,
     pub database: Database,
     pub auth: Auth,
     pub ingest: Ingest,
@@ -37,8 +39,34 @@ pub struct Config {
 pub struct Server {
     pub http: SocketAddr,
     pub grpc: SocketAddr,
+    pub unix: String,
+    pub path_prefix: String,
+    pub connections: usize,
+    pub connections_per_address: u32,
+    #[serde(with = "humantime_serde")]
+    pub connection_age: Duration,
+    pub trusted_proxies: Vec<IpNet>,
+    pub cors_origins: Vec<String>,
+    pub reflection: bool,
+    #[serde(with = "humantime_serde")]
+    pub shutdown_delay: Duration,
     #[serde(with = "humantime_serde")]
     pub shutdown_grace: Duration,
+}
+
+/// Paths of PEM files; empty where there is none.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tls {
+    pub cert: String,
+    pub key: String,
+    pub client_ca: String,
+}
+
+impl Tls {
+    pub fn is_on(&self) -> bool {
+        !self.cert.is_empty()
+    }
 }
 
 #[derive(Clone, Deserialize)]
@@ -228,6 +256,29 @@ impl Config {
         {
             return wrong("database.url", "expected sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE");
         }
+        if !self.server.path_prefix.is_empty()
+            && (!self.server.path_prefix.starts_with('/') || self.server.path_prefix.ends_with('/'))
+        {
+            return wrong("server.path_prefix", "expected a path such as /collector, or nothing");
+        }
+        if self.server.connections == 0 {
+            return wrong("server.connections", "expected at least 1");
+        }
+        let is_origin = |origin: &String| {
+            origin.split_once("://").is_some_and(|(_, host)| !host.is_empty() && !host.contains(['/', '*']))
+        };
+        if !self.server.cors_origins.iter().all(is_origin) {
+            return wrong(
+                "server.cors_origins",
+                "expected origins such as https://app.example.com, without a path or a *",
+            );
+        }
+        if self.tls.cert.is_empty() != self.tls.key.is_empty() {
+            return wrong("tls.cert", "expected together with tls.key, or neither");
+        }
+        if self.tls.cert.is_empty() && !self.tls.client_ca.is_empty() {
+            return wrong("tls.client_ca", "expected only together with tls.cert and tls.key");
+        }
         if !(1..=64).contains(&self.database.write_connections) {
             return wrong("database.write_connections", "expected 1 to 64");
         }
@@ -347,6 +398,12 @@ mod tests {
             ("VECTOROS_RUNS__GENAI_ROOT_SERVICES", "[\"a*b\"]", "runs.genai_root_services"),
             ("VECTOROS_PRICES__PREFER", "cheapest", "prices.prefer"),
             ("VECTOROS_DATABASE__WRITE_CONNECTIONS", "0", "database.write_connections"),
+            ("VECTOROS_SERVER__PATH_PREFIX", "collector", "server.path_prefix"),
+            ("VECTOROS_SERVER__CONNECTIONS", "0", "server.connections"),
+            ("VECTOROS_SERVER__CORS_ORIGINS", "[\"*\"]", "server.cors_origins"),
+            ("VECTOROS_SERVER__TRUSTED_PROXIES", "[\"10.0.0.0/40\"]", "server.trusted_proxies"),
+            ("VECTOROS_TLS__CERT", "cert.pem", "tls.cert"),
+            ("VECTOROS_TLS__CLIENT_CA", "ca.pem", "tls.client_ca"),
             ("DATABASE_URL", "mysql://x", "database.url"),
         ] {
             let error = load(|jail| jail.set_env(name, value)).unwrap_err();

@@ -22,6 +22,8 @@ pub struct ApiKey {
     pub expires_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
     pub last_used_at: Option<DateTime<Utc>>,
+    /// The `User-Agent` of that use, such as `OTel-OTLP-Exporter-Python/1.44.0`.
+    pub last_user_agent: Option<String>,
 }
 
 impl ApiKey {

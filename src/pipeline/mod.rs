@@ -11,8 +11,10 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chrono::Utc;
 use dashmap::DashSet;
+use http::request::Parts;
 use tokio::sync::oneshot;
 
+use crate::auth::credentials::{key_in, user_agent};
 use crate::auth::{AuthError, Authenticator};
 use crate::model::batch::{Batch, Native, NativeOutcome, Rejections};
 use crate::model::key::{ApiKey, Scope};
@@ -46,6 +48,8 @@ pub enum Refusal {
     TooLarge { limit_bytes: u64 },
     #[error("{0}")]
     Unsupported(String),
+    #[error("the body comes too slowly: send smaller batches, or compress them")]
+    TooSlow,
     /// No room or no commit within the hold: try again.
     #[error("the collector cannot store this right now: try again")]
     Busy,
@@ -111,11 +115,12 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// The key of a request; decided from its headers, before the body is read.
-    pub async fn authenticate(&self, presented: Option<&str>, scope: Scope) -> Result<Arc<ApiKey>, Refusal> {
+    pub async fn authenticate(&self, head: &Parts, scope: Scope) -> Result<Arc<ApiKey>, Refusal> {
         if !self.open.load(Ordering::Acquire) {
             return Err(Refusal::Busy);
         }
-        Ok(self.auth.authenticate(presented, scope).await?)
+        let presented = key_in(&head.headers, head.uri.query())?;
+        Ok(self.auth.authenticate(presented.as_deref(), scope, user_agent(&head.headers)).await?)
     }
 
     pub async fn consume_otlp(

@@ -1,38 +1,26 @@
-//! Reading a request's body: bounded as sent and after inflating, its bytes reserved before they are read.
+//! Reading a request's body: bounded as sent and after inflating, its bytes reserved before they are read, and at a
+//! pace that a working client has.
 
-use std::io::Read;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use axum::body::Body as HttpBody;
+use axum::body::{Body as HttpBody, HttpBody as _};
 use bytes::{Bytes, BytesMut};
-use flate2::read::MultiGzDecoder;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
 
 use crate::pipeline::{Body, Encoding, Pipeline, Refusal};
 use crate::queue::Reservation;
+use crate::receiver::inflate::{ACCEPTED, Compression, Damaged, Inflater};
 
-/// Room is reserved in steps of this where the length is not known ahead.
+/// Room is reserved, and bodies are inflated, in steps of this.
 const STEP_BYTES: usize = 64 * 1024;
-
-/// How a body is compressed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Compression {
-    None,
-    Gzip,
-}
-
-impl Compression {
-    /// From `Content-Encoding` or `grpc-encoding`.
-    pub fn from_name(name: Option<&str>) -> Result<Compression, Refusal> {
-        match name.map(|name| name.trim().to_ascii_lowercase()).as_deref() {
-            None | Some("" | "identity") => Ok(Compression::None),
-            Some("gzip") => Ok(Compression::Gzip),
-            Some(_) => Err(Refusal::Unsupported("this compression is not taken: send gzip or none".into())),
-        }
-    }
-}
+/// Memory that is set aside at once for a body whose length was announced.
+const CAPACITY_BYTES_MAX: u64 = 1 << 20;
+/// Nobody is too slow before this.
+const PACE_GRACE: Duration = Duration::from_secs(10);
+/// After the grace a body must have come at least at this pace.
+const PACE_BYTES_PER_S: u64 = 1024;
 
 /// The encoding that `Content-Type` names, with or without parameters, in any case.
 pub fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Refusal> {
@@ -53,11 +41,12 @@ pub fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Refusal> {
 /// Compression that `Content-Encoding` names.
 pub fn compression_of(headers: &HeaderMap) -> Result<Compression, Refusal> {
     let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Compression::None) };
-    // A name that is no text is a name that nobody knows.
-    Compression::from_name(Some(value.to_str().unwrap_or("unreadable")))
+    let known = value.to_str().ok().and_then(Compression::from_name);
+    known.ok_or_else(|| Refusal::Unsupported(format!("this Content-Encoding is not taken: send {ACCEPTED} or none")))
 }
 
-/// The whole body, inflated. `TooLarge` when it is beyond the limit either way, `Busy` when no room came free in time.
+/// The whole body, inflated. `TooLarge` when it is beyond the limit either way, `Busy` when no room came free in time,
+/// `TooSlow` below the pace.
 pub async fn read(
     pipeline: &Pipeline,
     headers: &HeaderMap,
@@ -65,69 +54,107 @@ pub async fn read(
     compression: Compression,
     deadline: Instant,
 ) -> Result<Body, Refusal> {
-    let (bytes, reservation) = read_as_sent(pipeline, headers, body, deadline).await?;
-    inflate(pipeline, bytes, reservation, compression, deadline).await
-}
-
-/// The body as it came over the wire.
-pub async fn read_as_sent(
-    pipeline: &Pipeline,
-    headers: &HeaderMap,
-    mut body: HttpBody,
-    deadline: Instant,
-) -> Result<(Bytes, Reservation), Refusal> {
     let limit_bytes = pipeline.body_bytes_max;
     let declared: Option<u64> = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()).and_then(|v| v.parse().ok());
     if declared.is_some_and(|length| length > limit_bytes) {
         return Err(Refusal::TooLarge { limit_bytes });
     }
-    let mut room = Room::new(pipeline, declared.unwrap_or(STEP_BYTES as u64), deadline).await?;
-    let mut bytes = BytesMut::with_capacity(declared.unwrap_or(0) as usize);
-    while let Some(frame) = body.frame().await {
-        let frame = frame.map_err(|_| Refusal::Malformed("the body ended before it was complete".into()))?;
-        let Ok(data) = frame.into_data() else { continue };
-        if (bytes.len() + data.len()) as u64 > limit_bytes {
-            return Err(Refusal::TooLarge { limit_bytes });
-        }
-        room.cover(bytes.len() + data.len()).await?;
-        bytes.extend_from_slice(&data);
+    let mut incoming = Incoming::new(pipeline, body, limit_bytes, deadline).await?;
+    while incoming.more().await? {}
+    let (bytes, reservation) = incoming.finish();
+    inflate(pipeline, bytes, reservation, compression, deadline).await
+}
+
+/// A body on its way over the wire.
+pub struct Incoming<'a> {
+    body: HttpBody,
+    bytes: BytesMut,
+    limit_bytes: u64,
+    room: Room<'a>,
+    started: Instant,
+}
+
+impl<'a> Incoming<'a> {
+    /// `limit_bytes` is for the bytes on the wire.
+    pub async fn new(
+        pipeline: &'a Pipeline,
+        body: HttpBody,
+        limit_bytes: u64,
+        deadline: Instant,
+    ) -> Result<Incoming<'a>, Refusal> {
+        let expected = body.size_hint().lower().min(CAPACITY_BYTES_MAX);
+        let bytes = BytesMut::with_capacity(expected as usize);
+        let room = Room::new(pipeline, deadline).await?;
+        Ok(Incoming { body, bytes, limit_bytes, room, started: Instant::now() })
     }
-    Ok((bytes.freeze(), room.reservation))
+
+    /// What came so far.
+    pub fn bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// Waits for more; false at the end. Only what has come is reserved: a client that announces much and sends little
+    /// must not take the room of others.
+    pub async fn more(&mut self) -> Result<bool, Refusal> {
+        let due = due(self.started, self.bytes.len());
+        let frame = match tokio::time::timeout_at(due.into(), self.body.frame()).await {
+            Ok(Some(Ok(frame))) => frame,
+            Ok(Some(Err(_))) => return Err(Refusal::Malformed("the body ended before it was complete".into())),
+            Ok(None) => return Ok(false),
+            Err(_) => return Err(Refusal::TooSlow),
+        };
+        let Ok(data) = frame.into_data() else { return Ok(true) };
+        if (self.bytes.len() + data.len()) as u64 > self.limit_bytes {
+            return Err(Refusal::TooLarge { limit_bytes: self.room.pipeline.body_bytes_max });
+        }
+        self.room.cover(self.bytes.len() + data.len()).await?;
+        self.bytes.extend_from_slice(&data);
+        Ok(true)
+    }
+
+    pub fn finish(self) -> (Bytes, Reservation) {
+        (self.bytes.freeze(), self.room.reservation)
+    }
+}
+
+/// When the next bytes must come, so that the body keeps its pace.
+fn due(started: Instant, received_bytes: usize) -> Instant {
+    started + PACE_GRACE + Duration::from_millis(received_bytes as u64 * 1000 / PACE_BYTES_PER_S)
 }
 
 /// Inflates piece by piece: output beyond the limit is never made, and every piece has its room before it exists.
 pub async fn inflate(
     pipeline: &Pipeline,
     bytes: Bytes,
-    reservation: Reservation,
+    sent: Reservation,
     compression: Compression,
     deadline: Instant,
 ) -> Result<Body, Refusal> {
     let sent_bytes = bytes.len() as u64;
     if compression == Compression::None || bytes.is_empty() {
-        return Ok(Body { bytes, sent_bytes, reservation });
+        return Ok(Body { bytes, sent_bytes, reservation: sent });
     }
     let limit_bytes = pipeline.body_bytes_max;
-    let mut room = Room::new(pipeline, STEP_BYTES as u64, deadline).await?;
+    let damaged = |Damaged| {
+        Refusal::Malformed("the compressed body is damaged, cut, or has something behind its end: send it again".into())
+    };
+    let mut room = Room::new(pipeline, deadline).await?;
     let mut inflated = Vec::new();
-    let mut reader = MultiGzDecoder::new(&bytes[..]);
+    let mut inflater = Inflater::new(compression, bytes).map_err(damaged)?;
     loop {
         room.cover(inflated.len() + STEP_BYTES).await?;
-        let read = reader
-            .by_ref()
-            .take(STEP_BYTES as u64)
-            .read_to_end(&mut inflated)
-            .map_err(|_| Refusal::Malformed("the gzip stream of the body is damaged or cut".into()))?;
+        let read = inflater.read(&mut inflated, STEP_BYTES).map_err(damaged)?;
         if inflated.len() as u64 > limit_bytes {
             return Err(Refusal::TooLarge { limit_bytes });
         }
-        if read == 0 {
+        if read < STEP_BYTES {
             break;
         }
         tokio::task::consume_budget().await;
     }
     // From here on only the inflated form is held.
-    drop(reservation);
+    drop(inflater);
+    drop(sent);
     Ok(Body { bytes: inflated.into(), sent_bytes, reservation: room.reservation })
 }
 
@@ -140,9 +167,9 @@ struct Room<'a> {
 }
 
 impl<'a> Room<'a> {
-    async fn new(pipeline: &'a Pipeline, bytes: u64, deadline: Instant) -> Result<Room<'a>, Refusal> {
-        let reservation = pipeline.budget.reserve(bytes, deadline).await.map_err(|_| Refusal::Busy)?;
-        Ok(Room { pipeline, reservation, bytes: bytes as usize, deadline })
+    async fn new(pipeline: &'a Pipeline, deadline: Instant) -> Result<Room<'a>, Refusal> {
+        let reservation = pipeline.budget.reserve(0, deadline).await.map_err(|_| Refusal::Busy)?;
+        Ok(Room { pipeline, reservation, bytes: 0, deadline })
     }
 
     async fn cover(&mut self, bytes: usize) -> Result<(), Refusal> {
@@ -186,10 +213,9 @@ mod tests {
     }
 
     #[test]
-    fn compressions_are_known_or_refused() {
-        assert_eq!(Compression::from_name(None).unwrap(), Compression::None);
-        assert_eq!(Compression::from_name(Some("Identity")).unwrap(), Compression::None);
-        assert_eq!(Compression::from_name(Some("GZIP")).unwrap(), Compression::Gzip);
-        assert!(Compression::from_name(Some("br")).is_err());
+    fn a_pace_is_asked_after_a_grace() {
+        let started = Instant::now();
+        assert_eq!(due(started, 0) - started, PACE_GRACE);
+        assert_eq!(due(started, 2048) - started, PACE_GRACE + Duration::from_secs(2));
     }
 }

@@ -1,67 +1,235 @@
-//! The sockets: accept, serve HTTP/1.1 and HTTP/2 on each, drain on stop.
+//! The sockets: open, accept within bounds, drain on stop.
 
-use std::time::Duration;
+use std::fs::Permissions;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
-use axum::Router;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use hyper_util::server::graceful::GracefulShutdown;
-use hyper_util::service::TowerToHyperService;
-use tokio::net::TcpListener;
-use tokio::sync::watch;
+use anyhow::Context;
+use dashmap::DashMap;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::task::JoinSet;
 
-/// Requests of one HTTP/2 connection that are served at a time; more wait at the client.
-const STREAMS_MAX: u32 = 256;
-/// Bytes that a client may send ahead, for each stream and for a connection: a batch of spans in one go.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
-const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
-/// A client must finish its headers within this.
-const HEADER_READ_TIMEOUT: Duration = Duration::from_secs(10);
+use crate::receiver::connection::{self, Socket, Terms};
+
 /// `accept` fails when descriptors or buffers run out; it works again later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Connections that the system keeps for us while we are busy.
+const BACKLOG: u32 = 4096;
+/// A Unix socket is for its owner and its group.
+const UNIX_MODE: u32 = 0o660;
+
+pub enum Listener {
+    Tcp(TcpListener),
+    Unix(UnixListener, PathBuf),
+}
+
+impl Listener {
+    /// Port 0 takes a free one.
+    pub fn tcp(address: SocketAddr) -> anyhow::Result<Listener> {
+        let open = || {
+            let socket = match address {
+                SocketAddr::V4(_) => tokio::net::TcpSocket::new_v4()?,
+                SocketAddr::V6(_) => tokio::net::TcpSocket::new_v6()?,
+            };
+            // A port whose last connections still linger can be taken again at once.
+            socket.set_reuseaddr(true)?;
+            socket.bind(address)?;
+            socket.listen(BACKLOG)
+        };
+        open().map(Listener::Tcp).with_context(|| format!("cannot listen on {address}"))
+    }
+
+    /// A socket that a dead process left behind is replaced; one that somebody listens on is an error.
+    pub fn unix(path: &Path) -> anyhow::Result<Listener> {
+        let shown = path.display();
+        let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+        if is_socket {
+            let answers = std::os::unix::net::UnixStream::connect(path).is_ok();
+            anyhow::ensure!(!answers, "another process listens on {shown}");
+            std::fs::remove_file(path).with_context(|| format!("cannot replace {shown}"))?;
+        }
+        let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {shown}"))?;
+        std::fs::set_permissions(path, Permissions::from_mode(UNIX_MODE))
+            .with_context(|| format!("cannot set the mode of {shown}"))?;
+        Ok(Listener::Unix(listener, path.to_owned()))
+    }
+
+    pub fn tcp_address(&self) -> io::Result<SocketAddr> {
+        match self {
+            Listener::Tcp(listener) => listener.local_addr(),
+            Listener::Unix(..) => Err(io::Error::other("a Unix socket has no address")),
+        }
+    }
+
+    async fn accept(&self) -> io::Result<(Box<dyn Socket>, Option<IpAddr>)> {
+        match self {
+            Listener::Tcp(listener) => {
+                let (socket, peer) = listener.accept().await?;
+                if let Err(error) = socket.set_nodelay(true) {
+                    tracing::debug!(%error, "TCP_NODELAY could not be set");
+                }
+                Ok((Box::new(socket), Some(peer.ip().to_canonical())))
+            }
+            Listener::Unix(listener, _) => {
+                let (socket, _) = listener.accept().await?;
+                Ok((Box::new(socket), None))
+            }
+        }
+    }
+}
+
+/// The file of a Unix socket goes with it.
+impl Drop for Listener {
+    fn drop(&mut self) {
+        if let Listener::Unix(_, path) = self
+            && let Err(error) = std::fs::remove_file(&*path)
+        {
+            tracing::debug!(%error, "the file of a Unix socket could not be removed");
+        }
+    }
+}
+
+/// How many connections there may be, over all listeners.
+pub struct Bounds {
+    all: Arc<Semaphore>,
+    by_address: Arc<DashMap<IpAddr, u32>>,
+    /// 0: none.
+    each_max: u32,
+}
+
+impl Bounds {
+    pub fn new(all_max: usize, each_max: u32) -> Bounds {
+        let all = Arc::new(Semaphore::new(all_max.min(Semaphore::MAX_PERMITS)));
+        Bounds { all, by_address: Arc::default(), each_max }
+    }
+
+    /// One more connection from `address`, until the place is dropped. `None`: there are enough from there.
+    fn place(&self, address: Option<IpAddr>, permit: OwnedSemaphorePermit) -> Option<Place> {
+        let counted = match address.filter(|_| self.each_max > 0) {
+            None => None,
+            Some(address) => {
+                let mut count = self.by_address.entry(address).or_insert(0);
+                if *count >= self.each_max {
+                    return None;
+                }
+                *count += 1;
+                Some((address, self.by_address.clone()))
+            }
+        };
+        Some(Place { _permit: permit, counted })
+    }
+}
+
+struct Place {
+    _permit: OwnedSemaphorePermit,
+    counted: Option<(IpAddr, Arc<DashMap<IpAddr, u32>>)>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        if let Some((address, by_address)) = &self.counted {
+            by_address.remove_if_mut(address, |_, count| {
+                *count -= 1;
+                *count == 0
+            });
+        }
+    }
+}
 
 /// Serves until `stop` turns true, then lets requests that are under way finish, at most for `grace`.
-pub async fn serve(listener: TcpListener, router: Router, mut stop: watch::Receiver<bool>, grace: Duration) {
-    let mut builder = Builder::new(TokioExecutor::new());
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_READ_TIMEOUT).keep_alive(true);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .keep_alive_interval(KEEPALIVE_INTERVAL)
-        .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    let connections = GracefulShutdown::new();
+pub async fn serve(
+    listener: Listener,
+    terms: Arc<Terms>,
+    bounds: Arc<Bounds>,
+    mut stop: watch::Receiver<bool>,
+    grace: Duration,
+) {
+    let mut connections = JoinSet::new();
     loop {
+        // The permit first: who is too many waits in the system's queue, and costs nothing here.
         let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
+            accepted = accept_within(&listener, &bounds) => accepted,
             _ = stop.wait_for(|stop| *stop) => break,
         };
-        let socket = match accepted {
-            Ok((socket, _)) => socket,
+        while connections.try_join_next().is_some() {}
+        match accepted {
+            Ok((socket, peer, permit)) => {
+                let counted = peer.filter(|peer| !terms.trusted_proxies.iter().any(|net| net.contains(peer)));
+                let Some(place) = bounds.place(counted, permit) else {
+                    if let Some(left_out) = terms.complaints.due("connections of an address", Instant::now()) {
+                        let address = peer.map(tracing::field::display);
+                        tracing::warn!(address, left_out, "too many connections from one address, closed another");
+                    }
+                    continue;
+                };
+                let (terms, stop) = (terms.clone(), stop.clone());
+                connections.spawn(async move {
+                    connection::serve(socket, peer, terms, stop).await;
+                    drop(place);
+                });
+            }
             Err(error) => {
-                tracing::warn!(%error, "a connection could not be accepted, going on");
+                if let Some(left_out) = terms.complaints.due("accept", Instant::now()) {
+                    tracing::warn!(%error, left_out, "a connection could not be accepted, going on");
+                }
                 tokio::time::sleep(ACCEPT_PAUSE).await;
-                continue;
             }
-        };
-        if let Err(error) = socket.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
         }
-        let service = TowerToHyperService::new(router.clone());
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(socket), service).into_owned();
-        let connection = connections.watch(connection);
-        tokio::spawn(async move {
-            if let Err(error) = connection.await {
-                tracing::debug!(error, "a connection ended early");
-            }
-        });
     }
     drop(listener);
-    if tokio::time::timeout(grace, connections.shutdown()).await.is_err() {
+    let all = async { while connections.join_next().await.is_some() {} };
+    if tokio::time::timeout(grace, all).await.is_err() {
         tracing::warn!(grace_s = grace.as_secs_f64(), "requests were still under way when the grace period ran out");
+    }
+}
+
+type Accepted = (Box<dyn Socket>, Option<IpAddr>, OwnedSemaphorePermit);
+
+async fn accept_within(listener: &Listener, bounds: &Bounds) -> io::Result<Accepted> {
+    let permit = bounds.all.clone().acquire_owned().await.map_err(io::Error::other)?;
+    let (socket, peer) = listener.accept().await?;
+    Ok((socket, peer, permit))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_bounded_for_each_address_and_given_back() {
+        let bounds = Bounds::new(10, 2);
+        let place = |address: Option<&str>| {
+            let permit = bounds.all.clone().try_acquire_owned().unwrap();
+            bounds.place(address.map(|a| a.parse().unwrap()), permit)
+        };
+        let first = place(Some("127.0.0.1")).unwrap();
+        let _second = place(Some("127.0.0.1")).unwrap();
+        assert!(place(Some("127.0.0.1")).is_none());
+        let _other = place(Some("127.0.0.2")).unwrap();
+        let _local = [place(None).unwrap(), place(None).unwrap(), place(None).unwrap()];
+        drop(first);
+        let again = place(Some("127.0.0.1"));
+        assert!(again.is_some());
+        drop(again);
+        assert_eq!(bounds.by_address.len(), 2);
+        assert_eq!(bounds.all.available_permits(), 10 - 5);
+    }
+
+    #[tokio::test]
+    async fn a_socket_left_behind_is_replaced_and_one_in_use_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("vectoros.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        assert!(path.exists());
+        let listener = Listener::unix(&path).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, UNIX_MODE);
+        assert!(Listener::unix(&path).is_err());
+        drop(listener);
+        assert!(!path.exists());
     }
 }

@@ -1,19 +1,36 @@
 //! What comes in: OTLP over gRPC and HTTP, and native runs. Both ports serve both protocols.
 
+mod activity;
+mod speech;
+mod unread;
+mod path;
+pub mod tls;
+pub mod client;
+pub mod inflate;
 pub mod body;
 pub mod status;
 pub mod otlp_http;
 pub mod otlp_grpc;
+pub mod grpc_services;
 pub mod runs;
+pub mod connection;
 pub mod listen;
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
+use http::request::Parts;
+use http::{HeaderName, HeaderValue, Method};
+use tower_http::cors::CorsLayer;
 
-use crate::pipeline::{Pipeline, Signal};
+use crate::auth::credentials::user_agent;
+use crate::pipeline::{Pipeline, Refusal, Signal};
+use crate::receiver::client::Client;
+use crate::telemetry::{ByReason, Transport};
 
 /// The last parts of the paths of OTLP/HTTP, and the gRPC methods, of each signal.
 const SIGNALS: [(Signal, &str, &str); 3] = [
@@ -22,26 +39,48 @@ const SIGNALS: [(Signal, &str, &str); 3] = [
     (Signal::Metrics, "metrics", "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"),
 ];
 
-/// Path prefixes under which other backends taught users to send OTLP/HTTP; the first is OTLP's own.
-const OTLP_PREFIXES: [&str; 5] = ["", "/otel", "/otlp", "/api/public/otel", "/v1/private/otel"];
+/// A browser may keep the answer to a preflight this long.
+const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7200);
 
-/// The paths that take data. `POST /runs/` answers like `POST /runs`, without a redirect.
+/// The paths that take data, in the one spelling that `path` gives them.
 pub fn router(pipeline: Arc<Pipeline>) -> Router {
     let mut router = Router::new()
         .route("/runs", post(runs::submit))
-        .route("/runs/", post(runs::submit))
         .route("/runs/batch", post(runs::submit_batch))
         .route("/runs/{run_id}/steps", post(runs::append_steps));
     for (signal, name, method) in SIGNALS {
         let grpc = move |State(pipeline), request| otlp_grpc::export(pipeline, signal, request);
-        router = router.route(method, post(grpc));
-        for prefix in OTLP_PREFIXES {
-            for slash in ["", "/"] {
-                let http = move |State(pipeline), request| otlp_http::export(pipeline, signal, request);
-                let path = format!("{prefix}/v1/{name}{slash}");
-                router = router.route(&path, post(http).fallback(otlp_http::wrong_method));
-            }
-        }
+        let http = move |State(pipeline), request| otlp_http::export(pipeline, signal, request);
+        router = router
+            .route(method, post(grpc))
+            .route(&format!("/v1/{name}"), post(http).fallback(otlp_http::wrong_method));
     }
     router.with_state(pipeline)
+}
+
+/// What lets pages of these origins send from a browser: preflights are answered without a key, and every answer,
+/// errors too, can be read by the page. No credentials: a page shows its key in a header or not at all.
+pub fn cors(origins: &[String]) -> CorsLayer {
+    let origins = origins.iter().filter_map(|origin| HeaderValue::from_str(origin).ok());
+    let plain_key = ["x-api-key", "api-key"].map(HeaderName::from_static);
+    CorsLayer::new()
+        .allow_origin(origins.collect::<Vec<_>>())
+        .allow_methods([Method::POST, Method::GET])
+        .allow_headers([CONTENT_TYPE, CONTENT_ENCODING, AUTHORIZATION].into_iter().chain(plain_key).collect::<Vec<_>>())
+        .expose_headers([RETRY_AFTER])
+        .max_age(PREFLIGHT_MAX_AGE)
+}
+
+/// Counts a refusal, and writes a line about the first of its kind: a sender that is refused for good drops its data and
+/// may say nothing about it.
+fn refused(pipeline: &Pipeline, transport: Transport, refusal: &Refusal, head: &Parts) {
+    let reason = status::verdict(refusal, pipeline.throttle_status).reason;
+    pipeline.counters.refused.get_or_create(&ByReason { transport, reason }).inc();
+    if let Some(left_out) = pipeline.counters.refusals.due(reason, Instant::now()) {
+        let client = head.extensions.get::<Client>();
+        let address = client.and_then(|client| client.address).map(tracing::field::display);
+        let request_id = client.and_then(|client| client.request_id.to_str().ok());
+        let user_agent = user_agent(&head.headers);
+        tracing::warn!(reason, address, user_agent, request_id, left_out, "refused a request: {refusal}");
+    }
 }

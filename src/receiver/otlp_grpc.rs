@@ -11,15 +11,17 @@ use axum::extract::Request;
 use axum::response::Response;
 use bytes::{Buf, Bytes};
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use http_body_util::{BodyExt, Full};
 
-use crate::auth::credentials::key_in;
 use crate::model::key::Scope;
 use crate::pipeline::{Encoding, Outcome, Pipeline, Refusal, Signal};
-use crate::receiver::body::{Compression, inflate, read_as_sent};
-use crate::receiver::status::{export_response, grpc_refusal, verdict};
-use crate::telemetry::{ByReason, Transport};
+use crate::receiver::body::{Incoming, inflate};
+use crate::receiver::inflate::{ACCEPTED, Compression};
+use crate::receiver::refused;
+use crate::receiver::status::{export_response, grpc_refusal};
+use crate::telemetry::Transport;
 
 /// Compressed flag and length of a message.
 const PREFIX_BYTES: usize = 5;
@@ -33,15 +35,14 @@ pub async fn export(pipeline: Arc<Pipeline>, signal: Signal, request: Request) -
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
         return response;
     }
-    let mut response = match take(&pipeline, signal, &head.headers, body).await {
+    let mut response = match take(&pipeline, signal, &head, body).await {
         Ok(outcome) => success(&outcome),
         Err(refusal) => {
-            let reason = verdict(&refusal, pipeline.throttle_status).reason;
-            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::Grpc, reason }).inc();
+            refused(&pipeline, Transport::Grpc, &refusal, &head);
             grpc_refusal(&refusal, pipeline.throttle_status)
         }
     };
-    response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip"));
+    response.headers_mut().insert(GRPC_ACCEPT_ENCODING, HeaderValue::from_static("identity,gzip,deflate,zstd"));
     response
 }
 
@@ -55,33 +56,66 @@ pub fn unknown_method() -> Response {
     tonic::Status::unimplemented(message).into_http::<Body>()
 }
 
-async fn take(pipeline: &Pipeline, signal: Signal, headers: &HeaderMap, body: Body) -> Result<Outcome, Refusal> {
-    let hold = hold(pipeline.hold, headers);
+async fn take(pipeline: &Pipeline, signal: Signal, head: &Parts, body: Body) -> Result<Outcome, Refusal> {
+    let hold = hold(pipeline.hold, &head.headers);
     let deadline = Instant::now() + hold;
-    let key = pipeline.authenticate(key_in(headers).as_deref(), Scope::Ingest).await?;
-    let (framed, reservation) = read_as_sent(pipeline, headers, body, deadline).await?;
+    let key = pipeline.authenticate(head, Scope::Ingest).await?;
+    let limit_bytes = pipeline.body_bytes_max;
+    let mut incoming = Incoming::new(pipeline, body, limit_bytes + PREFIX_BYTES as u64, deadline).await?;
+    while incoming.more().await? {
+        // The length stands in front: a message that is too large is refused before it has come.
+        if Prefix::of(incoming.bytes()).is_some_and(|prefix| prefix.message_bytes > limit_bytes) {
+            return Err(Refusal::TooLarge { limit_bytes });
+        }
+    }
+    let (framed, reservation) = incoming.finish();
     let (compressed, message) = unframe(framed)?;
-    let compression = match compressed {
-        true => Compression::from_name(headers.get("grpc-encoding").and_then(|value| value.to_str().ok()))?,
-        false => Compression::None,
-    };
+    let compression = if compressed { compression_of(&head.headers)? } else { Compression::None };
     let body = inflate(pipeline, message, reservation, compression, deadline).await?;
     let deadline = Instant::now() + hold;
     pipeline.consume_otlp(&key, signal, Encoding::Protobuf, body, Transport::Grpc, deadline).await
 }
 
+/// What `grpc-encoding` names; a message that is marked as compressed must have it.
+fn compression_of(headers: &HeaderMap) -> Result<Compression, Refusal> {
+    let Some(value) = headers.get("grpc-encoding") else {
+        return Err(Refusal::Malformed(
+            "the message is marked as compressed, but grpc-encoding does not say how".into(),
+        ));
+    };
+    match value.to_str().ok().and_then(Compression::from_name) {
+        None => Err(Refusal::Unsupported(format!("this grpc-encoding is not taken: send {ACCEPTED} or identity"))),
+        Some(Compression::None) => {
+            Err(Refusal::Malformed("the message is marked as compressed, but grpc-encoding is identity".into()))
+        }
+        Some(compression) => Ok(compression),
+    }
+}
+
+/// What stands before a message.
+struct Prefix {
+    flag: u8,
+    message_bytes: u64,
+}
+
+impl Prefix {
+    fn of(framed: &[u8]) -> Option<Prefix> {
+        let (&[flag, a, b, c, d], _) = framed.split_first_chunk::<PREFIX_BYTES>()?;
+        Some(Prefix { flag, message_bytes: u32::from_be_bytes([a, b, c, d]).into() })
+    }
+}
+
 /// The one message of a unary call.
 fn unframe(mut framed: Bytes) -> Result<(bool, Bytes), Refusal> {
     let wrong = |what: &str| Refusal::Malformed(format!("a unary call carries one message, {what}"));
-    if framed.len() < PREFIX_BYTES {
+    let Some(Prefix { flag, message_bytes }) = Prefix::of(&framed) else {
         return Err(wrong("this one has none"));
-    }
-    let flag = framed.get_u8();
-    let length = framed.get_u32() as usize;
+    };
     if flag > 1 {
         return Err(wrong("and its compressed flag is 0 or 1"));
     }
-    match framed.len().cmp(&length) {
+    framed.advance(PREFIX_BYTES);
+    match (framed.len() as u64).cmp(&message_bytes) {
         std::cmp::Ordering::Less => Err(wrong("this one is cut")),
         std::cmp::Ordering::Greater => Err(wrong("this one has more behind it")),
         std::cmp::Ordering::Equal => Ok((flag == 1, framed)),

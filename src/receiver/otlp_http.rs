@@ -7,26 +7,26 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::response::Response;
 use http::header::ALLOW;
+use http::request::Parts;
 use http::{HeaderMap, HeaderValue, StatusCode};
 use tonic::Code;
 
-use crate::auth::credentials::key_in;
 use crate::model::key::Scope;
 use crate::pipeline::{Encoding, Outcome, Pipeline, Refusal, Signal};
 use crate::receiver::body::{compression_of, encoding_of, read};
 use crate::receiver::otlp_grpc;
-use crate::receiver::status::{http_refusal, http_status, http_success, verdict};
-use crate::telemetry::{ByReason, Transport};
+use crate::receiver::refused;
+use crate::receiver::status::{http_refusal, http_status, http_success};
+use crate::telemetry::Transport;
 
 pub async fn export(pipeline: Arc<Pipeline>, signal: Signal, request: Request) -> Response {
     let (head, body) = request.into_parts();
     let encoding = encoding_of(&head.headers);
     let answer_in = *encoding.as_ref().unwrap_or(&Encoding::Json);
-    match take(&pipeline, signal, &head.headers, encoding, body).await {
+    match take(&pipeline, signal, &head, encoding, body).await {
         Ok(outcome) => http_success(answer_in, signal, &outcome),
         Err(refusal) => {
-            let reason = verdict(&refusal, pipeline.throttle_status).reason;
-            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::Http, reason }).inc();
+            refused(&pipeline, Transport::Http, &refusal, &head);
             http_refusal(answer_in, &refusal, pipeline.throttle_status)
         }
     }
@@ -36,15 +36,15 @@ pub async fn export(pipeline: Arc<Pipeline>, signal: Signal, request: Request) -
 async fn take(
     pipeline: &Pipeline,
     signal: Signal,
-    headers: &HeaderMap,
+    head: &Parts,
     encoding: Result<Encoding, Refusal>,
     body: Body,
 ) -> Result<Outcome, Refusal> {
     let deadline = Instant::now() + pipeline.hold;
-    let key = pipeline.authenticate(key_in(headers).as_deref(), Scope::Ingest).await?;
+    let key = pipeline.authenticate(head, Scope::Ingest).await?;
     let encoding = encoding?;
-    let compression = compression_of(headers)?;
-    let body = read(pipeline, headers, body, compression, deadline).await?;
+    let compression = compression_of(&head.headers)?;
+    let body = read(pipeline, &head.headers, body, compression, deadline).await?;
     // The wait for a commit starts when the sender has sent everything.
     let deadline = Instant::now() + pipeline.hold;
     pipeline.consume_otlp(&key, signal, encoding, body, Transport::Http, deadline).await
@@ -54,7 +54,7 @@ pub async fn wrong_method(headers: HeaderMap) -> Response {
     let encoding = encoding_of(&headers).unwrap_or(Encoding::Json);
     let message = "OTLP is sent with POST";
     let mut response = http_status(encoding, StatusCode::METHOD_NOT_ALLOWED, Code::Unimplemented, message, None, false);
-    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, OPTIONS"));
     response
 }
 

@@ -8,21 +8,22 @@ use axum::extract::{Path, Request, State};
 use axum::response::{IntoResponse, Response};
 use chrono::Utc;
 use http::header::CONTENT_TYPE;
+use http::request::Parts;
 use http::{HeaderMap, StatusCode};
 use serde::Serialize;
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::auth::credentials::key_in;
 use crate::model::batch::{Native, NativeOutcome};
 use crate::model::key::{ApiKey, Scope};
 use crate::model::step::Step;
 use crate::native::{self, BatchForm, Fault, Unreadable};
 use crate::pipeline::{Outcome, Pipeline, Refusal};
 use crate::receiver::body::{compression_of, read};
-use crate::receiver::status::{json_detail, json_refusal, verdict};
-use crate::telemetry::{ByReason, Transport};
+use crate::receiver::refused;
+use crate::receiver::status::{json_detail, json_refusal};
+use crate::telemetry::Transport;
 
 /// A native request that did not succeed.
 enum Failure {
@@ -41,18 +42,20 @@ impl From<Refusal> for Failure {
 }
 
 pub async fn submit(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
     let done = async {
-        let incoming = receive(&pipeline, request).await?;
+        let incoming = receive(&pipeline, &head, body).await?;
         let body = incoming.json()?;
         submit_one(&pipeline, &incoming, &body).await
     };
-    answer(&pipeline, done.await)
+    answer(&pipeline, &head, done.await)
 }
 
 /// Answers 200 with one result for each run, in order: a bad run never costs its neighbours.
 pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
+    let (head, body) = request.into_parts();
     let done = async {
-        let incoming = receive(&pipeline, request).await?;
+        let incoming = receive(&pipeline, &head, body).await?;
         let bodies = native::split_batch(&incoming.bytes, incoming.form).map_err(|unreadable| match unreadable {
             Unreadable::NotJson(why) => Failure::Refused(Refusal::Malformed(format!("the body is not JSON: {why}"))),
             Unreadable::Faults(faults) => Failure::Faults(faults),
@@ -73,7 +76,7 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
         }
         Ok(BatchResults { results })
     };
-    answer(&pipeline, done.await)
+    answer(&pipeline, &head, done.await)
 }
 
 pub async fn append_steps(
@@ -81,15 +84,16 @@ pub async fn append_steps(
     Path(run_id): Path<String>,
     request: Request,
 ) -> Response {
+    let (head, body) = request.into_parts();
     let done = async {
-        let incoming = receive(&pipeline, request).await?;
+        let incoming = receive(&pipeline, &head, body).await?;
         let body = incoming.json()?;
         // An id that cannot exist answers like one that does not.
         let run_id = Uuid::parse_str(&run_id).map_err(|_| Failure::NotFound)?;
         let steps = native::appended_steps(incoming.key.project, run_id, &body, Utc::now()).map_err(Failure::Faults)?;
         store(&pipeline, &incoming, Native::Append { run_id }, run_id, steps).await
     };
-    answer(&pipeline, done.await)
+    answer(&pipeline, &head, done.await)
 }
 
 #[derive(Serialize)]
@@ -159,10 +163,9 @@ impl Incoming {
     }
 }
 
-async fn receive(pipeline: &Pipeline, request: Request<HttpBody>) -> Result<Incoming, Failure> {
-    let (head, body) = request.into_parts();
+async fn receive(pipeline: &Pipeline, head: &Parts, body: HttpBody) -> Result<Incoming, Failure> {
     let deadline = Instant::now() + pipeline.hold;
-    let key = pipeline.authenticate(key_in(&head.headers).as_deref(), Scope::Ingest).await?;
+    let key = pipeline.authenticate(head, Scope::Ingest).await?;
     let form = form_of(&head.headers)?;
     let compression = compression_of(&head.headers)?;
     let body = read(pipeline, &head.headers, body, compression, deadline).await?;
@@ -182,12 +185,11 @@ fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
     }
 }
 
-fn answer(pipeline: &Pipeline, done: Result<impl Serialize, Failure>) -> Response {
+fn answer(pipeline: &Pipeline, head: &Parts, done: Result<impl Serialize, Failure>) -> Response {
     match done {
         Ok(body) => (StatusCode::OK, axum::Json(body)).into_response(),
         Err(Failure::Refused(refusal)) => {
-            let reason = verdict(&refusal, pipeline.throttle_status).reason;
-            pipeline.counters.refused.get_or_create(&ByReason { transport: Transport::Native, reason }).inc();
+            refused(pipeline, Transport::Native, &refusal, head);
             json_refusal(&refusal)
         }
         Err(failure) => {

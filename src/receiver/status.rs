@@ -13,6 +13,7 @@ use crate::auth::AuthError;
 use crate::model::batch::Rejection;
 use crate::pipeline::{Encoding, Outcome, Refusal, Signal};
 use crate::quota::OverQuota;
+use crate::receiver::inflate::ACCEPTED;
 
 /// Seconds after which an exporter shall try again. All of them give up about 10 s after the first try.
 const RETRY_AFTER_S: u64 = 1;
@@ -33,26 +34,35 @@ pub struct Verdict {
 /// `throttle_status` is what HTTP says for a rate limit: 503 or 429.
 pub fn verdict(refusal: &Refusal, throttle_status: u16) -> Verdict {
     let permanent = |http, grpc, reason| Verdict { http, grpc, retry_after_s: None, reason };
-    let retry = |http, seconds, reason| Verdict { http, grpc: Code::Unavailable, retry_after_s: Some(seconds), reason };
+    let retry = |reason| {
+        // One second or two, by chance: senders that were refused together shall not come back together.
+        let seconds = rand::random_range(RETRY_AFTER_S..=2 * RETRY_AFTER_S);
+        let http = StatusCode::SERVICE_UNAVAILABLE;
+        Verdict { http, grpc: Code::Unavailable, retry_after_s: Some(seconds), reason }
+    };
     match refusal {
         Refusal::Auth(AuthError::Missing) => permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "no_key"),
+        Refusal::Auth(AuthError::InQuery) => permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "key_in_query"),
+        Refusal::Auth(AuthError::Conflicting) => {
+            permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "conflicting_keys")
+        }
         Refusal::Auth(AuthError::Invalid) => permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "invalid_key"),
         Refusal::Auth(AuthError::Scope(_)) => permanent(StatusCode::FORBIDDEN, Code::PermissionDenied, "scope"),
-        Refusal::Auth(AuthError::Unavailable(_)) => {
-            retry(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_S, "key_store_away")
-        }
+        Refusal::Auth(AuthError::Unavailable(_)) => retry("key_store_away"),
         Refusal::OverQuota(over) => match over.retry_after {
             Some(wait) => {
                 let status = StatusCode::from_u16(throttle_status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
-                retry(status, wait.as_secs().saturating_add(1).clamp(1, RETRY_AFTER_MAX_S), "over_quota")
+                let retry_after_s = Some(wait.as_secs().saturating_add(1).clamp(1, RETRY_AFTER_MAX_S));
+                Verdict { http: status, grpc: Code::Unavailable, retry_after_s, reason: "over_quota" }
             }
             None => permanent(StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, "larger_than_quota"),
         },
         Refusal::Malformed(_) => permanent(StatusCode::BAD_REQUEST, Code::InvalidArgument, "malformed"),
         Refusal::TooLarge { .. } => permanent(StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, "too_large"),
         Refusal::Unsupported(_) => permanent(StatusCode::UNSUPPORTED_MEDIA_TYPE, Code::Unimplemented, "unsupported"),
-        Refusal::Busy => retry(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_S, "busy"),
-        Refusal::Stopping => retry(StatusCode::SERVICE_UNAVAILABLE, RETRY_AFTER_S, "stopping"),
+        Refusal::TooSlow => retry("too_slow"),
+        Refusal::Busy => retry("busy"),
+        Refusal::Stopping => retry("stopping"),
     }
 }
 
@@ -92,7 +102,7 @@ pub fn http_refusal(encoding: Encoding, refusal: &Refusal, throttle_status: u16)
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }
     if verdict.http == StatusCode::UNSUPPORTED_MEDIA_TYPE {
-        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
+        response.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static(ACCEPTED));
     }
     response
 }
@@ -162,7 +172,7 @@ pub fn json_refusal(refusal: &Refusal) -> Response {
                 }
             }
         }
-        Refusal::Auth(AuthError::Missing) => {
+        Refusal::Auth(AuthError::Missing | AuthError::InQuery | AuthError::Conflicting) => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         _ => {
@@ -305,29 +315,27 @@ mod tests {
         let over = |retry_after| Refusal::OverQuota(OverQuota { what: "steps", limit, retry_after });
         let minute = Some(std::time::Duration::from_secs(60));
         for (refusal, http, grpc, retry) in [
-            (Refusal::Auth(AuthError::Missing), 401, Code::Unauthenticated, None),
-            (Refusal::Auth(AuthError::Invalid), 401, Code::Unauthenticated, None),
-            (Refusal::Auth(AuthError::Scope("ingest")), 403, Code::PermissionDenied, None),
-            (Refusal::Malformed("x".into()), 400, Code::InvalidArgument, None),
-            (Refusal::TooLarge { limit_bytes: 1 }, 413, Code::ResourceExhausted, None),
-            (Refusal::Unsupported("x".into()), 415, Code::Unimplemented, None),
-            (Refusal::Busy, 503, Code::Unavailable, Some(1)),
-            (Refusal::Stopping, 503, Code::Unavailable, Some(1)),
-            (over(minute), 503, Code::Unavailable, Some(4)),
-            (over(None), 413, Code::ResourceExhausted, None),
+            (Refusal::Auth(AuthError::Missing), 401, Code::Unauthenticated, false),
+            (Refusal::Auth(AuthError::Invalid), 401, Code::Unauthenticated, false),
+            (Refusal::Auth(AuthError::Conflicting), 401, Code::Unauthenticated, false),
+            (Refusal::Auth(AuthError::InQuery), 401, Code::Unauthenticated, false),
+            (Refusal::Auth(AuthError::Scope("ingest")), 403, Code::PermissionDenied, false),
+            (Refusal::Malformed("x".into()), 400, Code::InvalidArgument, false),
+            (Refusal::TooLarge { limit_bytes: 1 }, 413, Code::ResourceExhausted, false),
+            (Refusal::Unsupported("x".into()), 415, Code::Unimplemented, false),
+            (Refusal::TooSlow, 503, Code::Unavailable, true),
+            (Refusal::Busy, 503, Code::Unavailable, true),
+            (Refusal::Stopping, 503, Code::Unavailable, true),
+            (over(minute), 503, Code::Unavailable, true),
+            (over(None), 413, Code::ResourceExhausted, false),
         ] {
             let verdict = verdict(&refusal, 503);
-            assert_eq!(
-                (verdict.http.as_u16(), verdict.grpc, verdict.retry_after_s),
-                (http, grpc, retry),
-                "{refusal:?}"
-            );
+            let hint = verdict.retry_after_s;
+            assert_eq!((verdict.http.as_u16(), verdict.grpc, hint.is_some()), (http, grpc, retry), "{refusal:?}");
+            assert!(hint.is_none_or(|seconds| (1..=RETRY_AFTER_MAX_S).contains(&seconds)), "{refusal:?}: {hint:?}");
             let response = grpc_refusal(&refusal, 503);
-            assert_eq!(response.headers().contains_key("google.rpc.retryinfo-bin"), retry.is_some(), "{refusal:?}");
-            assert_eq!(
-                http_refusal(Encoding::Json, &refusal, 503).headers().contains_key("retry-after"),
-                retry.is_some()
-            );
+            assert_eq!(response.headers().contains_key("google.rpc.retryinfo-bin"), retry, "{refusal:?}");
+            assert_eq!(http_refusal(Encoding::Json, &refusal, 503).headers().contains_key("retry-after"), retry);
         }
         assert_eq!(verdict(&over(minute), 429).http.as_u16(), 429);
     }

@@ -365,6 +365,7 @@ pub(super) struct KeyRow {
     expires_at: Option<DateTime<Utc>>,
     revoked_at: Option<DateTime<Utc>>,
     last_used_at: Option<DateTime<Utc>>,
+    last_user_agent: Option<String>,
 }
 
 impl TryFrom<KeyRow> for ApiKey {
@@ -384,6 +385,7 @@ impl TryFrom<KeyRow> for ApiKey {
             expires_at: row.expires_at,
             revoked_at: row.revoked_at,
             last_used_at: row.last_used_at,
+            last_user_agent: row.last_user_agent,
         })
     }
 }

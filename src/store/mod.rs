@@ -16,6 +16,7 @@ mod sweep;
 mod tables;
 mod write;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -155,7 +156,8 @@ pub trait Store: Send + Sync {
     /// False when there is no such key.
     async fn revoke_key(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError>;
     async fn set_quota(&self, id: &str, quota: &Quota) -> Result<bool, StoreError>;
-    async fn touch_keys(&self, ids: &[String], now: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Notes that the keys with these ids were used, each by the user agent beside it. An earlier use changes nothing.
+    async fn touch_keys(&self, used: &HashMap<String, String>, now: DateTime<Utc>) -> Result<(), StoreError>;
     /// The project by name, created if absent (for `API_KEY`, which belongs to `default`).
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError>;
 }

@@ -53,7 +53,8 @@ pub(super) const RUNS_AFTER: &str = "SELECT project_id, run_id, step_count, EXIS
 macro_rules! select_keys {
     () => {
         "SELECT key_id, project_id, projects.name AS project_name, api_keys.name, scopes, quota, secret_hash, \
-         api_keys.created_at, expires_at, revoked_at, last_used_at FROM api_keys JOIN projects USING (project_id)"
+         api_keys.created_at, expires_at, revoked_at, last_used_at, last_user_agent \
+         FROM api_keys JOIN projects USING (project_id)"
     };
 }
 pub(super) const KEY: &str = concat!(select_keys!(), " WHERE key_id = $1");

@@ -77,6 +77,10 @@ impl Collector {
         assert!(sent.success());
     }
 
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
     }
@@ -201,6 +205,8 @@ fn spawn(
     let file = |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
     program()
         .arg("serve")
+        // Nobody balances load here.
+        .env("VECTOROS_SERVER__SHUTDOWN_DELAY", "0s")
         .envs(environment.iter().map(|(name, value)| (name, value)))
         .env("DATABASE_URL", database_url)
         .env("VECTOROS_SERVER__HTTP", http.to_string())

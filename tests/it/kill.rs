@@ -35,7 +35,7 @@ struct Ledger {
     acknowledged: BTreeSet<StepName>,
 }
 
-async fn kill_9_under_load_loses_and_doubles_nothing(url: &str) {
+async fn otlp_97_kill_9_under_load_loses_and_doubles_nothing(url: &str) {
     let cycles = number_from("VECTOROS_KILL_CYCLES", 20);
     let seed = number_from("VECTOROS_KILL_SEED", 1);
     let mut random = StdRng::seed_from_u64(seed);
@@ -77,7 +77,7 @@ async fn kill_9_under_load_loses_and_doubles_nothing(url: &str) {
     assert!(invented.is_empty(), "seed {seed}: {} steps were never sent: {invented:.5?}", invented.len());
     assert!(acknowledged.len() as u64 > cycles, "seed {seed}: no load: {} acknowledged", acknowledged.len());
 }
-on_both_stores!(kill_9_under_load_loses_and_doubles_nothing);
+on_both_stores!(otlp_97_kill_9_under_load_loses_and_doubles_nothing);
 
 /// Every step of every run of the project. Checks on the way that no step is there twice and that the row of each run
 /// equals a recount of its steps.

@@ -220,7 +220,7 @@ async fn refusals_have_the_right_answer(url: &str) {
     assert_eq!(send(&good, JSON, "", b"[]".to_vec()).await, 400);
     assert_eq!(send(&good, "text/plain", "", body()).await, 415);
     let get = collector.client().get(collector.url("/v1/traces")).send().await.unwrap();
-    assert_eq!((get.status().as_u16(), &get.headers()["allow"]), (405, &"POST".parse().unwrap()));
+    assert_eq!((get.status().as_u16(), &get.headers()["allow"]), (405, &"POST, OPTIONS".parse().unwrap()));
     for path in ["/", "/v1development/profiles", "/v2/traces"] {
         let response =
             collector.client().post(collector.url(path)).header("content-type", JSON).body("{}").send().await.unwrap();

@@ -8,6 +8,7 @@ mod partitions;
 mod statements;
 mod tables;
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -37,7 +38,10 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
 
-const TOUCH_KEYS: &str = "UPDATE api_keys SET last_used_at = GREATEST(last_used_at, $2) WHERE key_id = ANY($1)";
+/// Binds ids, user agents and the time.
+const TOUCH_KEYS: &str = "UPDATE api_keys SET last_used_at = $3, last_user_agent = used.agent \
+    FROM UNNEST($1::text[], $2::text[]) AS used (id, agent) \
+    WHERE key_id = used.id AND COALESCE(last_used_at < $3, TRUE)";
 
 pub(super) struct PostgresStore {
     options: PgConnectOptions,
@@ -185,8 +189,9 @@ impl Store for PostgresStore {
         Ok(done.rows_affected() > 0)
     }
 
-    async fn touch_keys(&self, ids: &[String], now: DateTime<Utc>) -> Result<(), StoreError> {
-        sqlx::query(TOUCH_KEYS).bind(ids).bind(now).execute(&self.pool).await?;
+    async fn touch_keys(&self, used: &HashMap<String, String>, now: DateTime<Utc>) -> Result<(), StoreError> {
+        let (ids, agents): (Vec<&String>, Vec<&String>) = used.iter().unzip();
+        sqlx::query(TOUCH_KEYS).bind(ids).bind(agents).bind(now).execute(&self.pool).await?;
         Ok(())
     }
 

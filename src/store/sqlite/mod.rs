@@ -4,6 +4,7 @@ mod connection;
 mod statements;
 mod tables;
 
+use std::collections::HashMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -166,10 +167,10 @@ impl Store for SqliteStore {
         Ok(execute!(self, queries::SET_QUOTA, id, storable::to_json(quota)?).rows_affected() > 0)
     }
 
-    async fn touch_keys(&self, ids: &[String], now: DateTime<Utc>) -> Result<(), StoreError> {
-        const TOUCH_KEYS: &str = "UPDATE api_keys SET last_used_at = MAX(COALESCE(last_used_at, $2), $2) \
-            WHERE key_id IN (SELECT value FROM json_each($1))";
-        execute!(self, TOUCH_KEYS, storable::to_json(&ids)?, storable::time(now));
+    async fn touch_keys(&self, used: &HashMap<String, String>, now: DateTime<Utc>) -> Result<(), StoreError> {
+        const TOUCH_KEYS: &str = "UPDATE api_keys SET last_used_at = $2, last_user_agent = used.value \
+            FROM json_each($1) AS used WHERE key_id = used.key AND COALESCE(last_used_at < $2, TRUE)";
+        execute!(self, TOUCH_KEYS, storable::to_json(used)?, storable::time(now));
         Ok(())
     }
 

@@ -4,10 +4,17 @@
 mod access;
 mod answers;
 mod backpressure;
+mod client;
 mod connections;
 mod content_type;
 mod endpoints;
 mod exchange;
+mod hostile;
+mod http2;
 mod json;
+mod refusals;
 mod size;
+mod sockets;
+mod tls;
+mod trouble;
 mod validity;

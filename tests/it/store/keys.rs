@@ -37,10 +37,16 @@ async fn a_key_lives_and_is_revoked(store: &dyn Store) {
     let other = store.add_key(new_key("zzzzzzzz"), at(2)).await.unwrap();
     assert_eq!(store.keys().await.unwrap(), [key.clone(), other]);
 
-    store.touch_keys(&["abcdefgh".into(), "unknown".into()], at(50)).await.unwrap();
-    store.touch_keys(&["abcdefgh".into()], at(40)).await.unwrap();
-    store.touch_keys(&[], at(60)).await.unwrap();
-    assert_eq!(store.key("abcdefgh").await.unwrap().unwrap().last_used_at, Some(at(50)), "never moves back");
+    let used = |ids: &[&str], agent: &str| ids.iter().map(|id| (id.to_string(), agent.to_owned())).collect();
+    store.touch_keys(&used(&["abcdefgh", "unknown"], "new"), at(50)).await.unwrap();
+    store.touch_keys(&used(&["abcdefgh"], "old"), at(40)).await.unwrap();
+    store.touch_keys(&used(&[], ""), at(60)).await.unwrap();
+    let touched = store.key("abcdefgh").await.unwrap().unwrap();
+    assert_eq!(
+        (touched.last_used_at, touched.last_user_agent.as_deref()),
+        (Some(at(50)), Some("new")),
+        "never moves back"
+    );
 
     let quota = Quota { bytes: Some("1GiB/min".into()), ..Quota::default() };
     assert!(store.set_quota("abcdefgh", &quota).await.unwrap());

@@ -1,0 +1,152 @@
+"""Exports with real exporters while the collector or its database is interrupted, and compares what the exporters
+reported with what is stored. `tests/interop/run` prepares the programs and the database, then calls this."""
+
+import argparse
+import pathlib
+import sys
+import time
+import traceback
+
+import exporters
+from front import Front
+from ledger import Ledger, Outcome, table
+from program import Program
+from stores import Postgres, Sqlite
+
+# Seconds that the database is stopped.
+AWAY_S = 3
+
+# Seconds for the generator's last requests, which a full Collector lets wait.
+LAST_REQUESTS_S = 120
+
+
+def restart(program, store):
+    """SIGTERM, and the same program again on the same ports."""
+    began = time.monotonic()
+    status = program.stop()
+    ended = time.monotonic()
+    program.start()
+    ready = time.monotonic()
+    print(f"  SIGTERM: ended after {ended - began:.1f} s, ready again {ready - ended:.1f} s later", flush=True)
+    if status != 0:
+        raise RuntimeError(f"the collector ended with status {status} after SIGTERM")
+
+
+def stop_database(program, store):
+    began = time.monotonic()
+    store.stop()
+    time.sleep(AWAY_S)
+    store.start()
+    print(f"  the database was away for {time.monotonic() - began:.1f} s", flush=True)
+
+
+def run_agents(title, store, interrupt, options, folder):
+    """All exporters at once; the interruption comes in the middle."""
+    program = Program(options.binary, store, folder)
+    agents = [exporters.Agent(*agent, options.cache, folder) for agent in exporters.AGENTS]
+    agents = [agent for agent in agents if agent.language not in options.unprepared]
+    try:
+        program.start()
+        for agent in agents:
+            agent.start(program)
+        for agent in agents:
+            agent.wait_until_ready()
+        for agent in agents:
+            agent.go()
+        time.sleep(exporters.SECONDS / 2)
+        interrupt(program, store)
+        outcomes = []
+        for agent in agents:
+            status = agent.finish()
+            ledger = Ledger.read(agent.ledger)
+            result = Outcome.compare(agent.name, title, exporters.SPANS, ledger, store.spans(agent.project_id))
+            if status != 0:
+                result.faults.append(f"the program ended with status {status}, see {agent.log}")
+            result.faults += agent.read_back(program, ledger.delivered)
+            if result.dropped:
+                result.notes.append(f"{result.dropped} spans dropped; its last words: {agent.last_words()[:300]}")
+            outcomes.append(result)
+        return outcomes
+    finally:
+        for agent in agents:
+            agent.kill()
+        program.kill()
+
+
+def run_front(title, store, options, folder):
+    """A Collector in front, at full speed, through both interruptions."""
+    config = pathlib.Path(__file__).resolve().parents[1] / "collector" / "config.yaml"
+    program = Program(options.binary, store, folder)
+    front = Front(program, config, options.cache, folder)
+    generator = None
+    try:
+        program.start()
+        front.start()
+        generator = front.push(options.seconds)
+        time.sleep(options.seconds / 3)
+        restart(program, store)
+        time.sleep(options.seconds / 6)
+        stop_database(program, store)
+        if generator.wait(options.seconds + LAST_REQUESTS_S) != 0:
+            raise RuntimeError(f"the generator failed, see {folder}/generator.log")
+        pushed = time.monotonic()
+        front.wait_until_stored(store)
+        print(f"  {time.monotonic() - pushed:.1f} s from the last acknowledgement to the last commit", flush=True)
+        status = front.stop()
+        if status != 0:
+            raise RuntimeError(f"the Collector ended with status {status}, see {folder}/otelcol.log")
+        return list(front.outcomes(title, store))
+    finally:
+        if generator is not None and generator.poll() is None:
+            generator.kill()
+        front.kill()
+        program.kill()
+
+
+def passes(options):
+    """Title and function of every pass; the function is given a folder for its ledgers and logs."""
+
+    def agents(store, interrupt):
+        return lambda title, folder: run_agents(title, store(folder), interrupt, options, folder)
+
+    yield "restart, SQLite", agents(Sqlite, restart)
+    yield "restart, Postgres", agents(lambda folder: Postgres("restarted"), restart)
+    yield "database stopped", agents(lambda folder: Postgres("stopped"), stop_database)
+    if not {"collector", "go"} & set(options.unprepared):
+        yield "behind a Collector", lambda title, folder: run_front(title, Postgres("behind"), options, folder)
+
+
+def main():
+    arguments = argparse.ArgumentParser()
+    arguments.add_argument("--binary", required=True, help="the collector")
+    arguments.add_argument("--cache", required=True, type=pathlib.Path, help="where the languages are prepared")
+    arguments.add_argument("--folder", required=True, type=pathlib.Path, help="for ledgers and logs")
+    arguments.add_argument("--seconds", type=float, default=10, help="how long the Collector is pushed")
+    arguments.add_argument("--unprepared", default="", help="languages that could not be prepared, each a failure")
+    options = arguments.parse_args()
+    options.unprepared = options.unprepared.split()
+
+    outcomes = []
+    failed = len(options.unprepared)
+    for title, run in passes(options):
+        print(f"== {title}", flush=True)
+        folder = options.folder / title.replace(",", "").replace(" ", "-")
+        folder.mkdir()
+        began = time.monotonic()
+        try:
+            outcomes += run(title, folder)
+        except Exception:  # a pass that broke off is one failure, and the others are still run
+            traceback.print_exc()
+            failed += 1
+        print(f"  {time.monotonic() - began:.0f} s", flush=True)
+
+    print(table(outcomes))
+    for language in options.unprepared:
+        print(f"FAILED: {language} could not be prepared")
+    passed = sum(outcome.passed for outcome in outcomes)
+    failed += len(outcomes) - passed
+    print(f"{passed} passed, {failed} failed")
+    sys.exit(1 if failed else 0)
+
+
+main()

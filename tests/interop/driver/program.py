@@ -1,0 +1,78 @@
+"""The collector under test: the real program on fixed ports, stopped and started again as an operator would."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+
+# Seconds that a start or a stop may take; a stop waits for requests under way.
+PATIENCE_S = 60
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Program:
+    def __init__(self, binary, store, folder):
+        self.binary = binary
+        self.folder = folder
+        self.http = f"127.0.0.1:{free_port()}"
+        self.grpc = f"127.0.0.1:{free_port()}"
+        # The program takes any VECTOROS_ name for a setting, and this one is the caller's.
+        own = {name: value for name, value in os.environ.items() if name != "VECTOROS_BIN"}
+        self.environment = {
+            **own,
+            "DATABASE_URL": store.url,
+            "VECTOROS_SERVER__HTTP": self.http,
+            "VECTOROS_SERVER__GRPC": self.grpc,
+        }
+        self.log = open(folder / "vectoros.log", "ab")
+        self.process = None
+
+    def start(self):
+        self.process = subprocess.Popen(
+            [self.binary], env=self.environment, cwd=self.folder, stdout=self.log, stderr=self.log
+        )
+        end = time.monotonic() + PATIENCE_S
+        while not self.ready():
+            if self.process.poll() is not None or time.monotonic() > end:
+                raise RuntimeError(f"the collector did not become ready, see {self.log.name}")
+            time.sleep(0.02)
+
+    def ready(self):
+        try:
+            return self.get("/readyz")[0] == 200
+        except OSError:
+            return False
+
+    def stop(self):
+        """SIGTERM; returns the exit status."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE_S)
+
+    def kill(self):
+        if self.process is not None and self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+
+    def make_key(self, project, *arguments):
+        """A key of a project of its own: what `vectoros keys create --json` prints."""
+        command = [self.binary, "keys", "create", "--project", project, "--json", *arguments]
+        made = subprocess.run(command, env=self.environment, cwd=self.folder, check=True, stdout=subprocess.PIPE)
+        return json.loads(made.stdout)
+
+    def get(self, path, key=None):
+        """Status and body of a GET."""
+        connection = http.client.HTTPConnection(self.http, timeout=PATIENCE_S)
+        try:
+            connection.request("GET", path, headers={"Authorization": f"Bearer {key}"} if key else {})
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        finally:
+            connection.close()
