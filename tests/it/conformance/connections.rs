@@ -67,6 +67,8 @@ async fn otlp_98_a_restart_under_load_loses_nothing(url: &str) {
     assert_eq!(taken.status, 200, "while data is still taken");
     let frames = watching.read_until(|frame| frame.kind == GOAWAY).await;
     assert_eq!(frames.last().unwrap().goaway_code(), 0);
+    // It would wait for this client, as long as the grace is.
+    drop(watching);
     assert!(begin.elapsed() >= Duration::from_millis(900), "connections were ended after {:?}", begin.elapsed());
     let status = tokio::task::block_in_place(|| collector.stop());
     assert!(status.success() && begin.elapsed() < Duration::from_secs(25), "{status} after {:?}", begin.elapsed());
@@ -276,20 +278,16 @@ async fn otlp_103_the_user_agent_of_a_key_is_shown() {
         listed.as_array().unwrap().iter().find(|key| key["id"] == id).unwrap()["last_user_agent"].clone()
     };
     let long = format!("OTel-OTLP-Exporter-Python/1.44.0 {}", "x".repeat(4_000));
-    for (sent, kept_bytes) in [("OTel-OTLP-Exporter-JavaScript/0.2.1", 35), (long.as_str(), 256)] {
-        assert_eq!(post_with(&collector, TRACES, JSON, &[("user-agent", sent)], b"{}").await.status, 200);
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let shown = shown();
-            let shown = shown.as_str().unwrap_or_default();
-            if !shown.is_empty() && sent.starts_with(shown) {
-                assert!(shown.len() <= kept_bytes, "{} bytes are kept", shown.len());
-                break;
-            }
-            assert!(Instant::now() < end, "{shown:?} is shown");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(post_with(&collector, TRACES, JSON, &[("user-agent", &long)], b"{}").await.status, 200);
+    let end = Instant::now() + PATIENCE;
+    let shown = loop {
+        match shown().as_str() {
+            Some(shown) if !shown.is_empty() => break shown.to_owned(),
+            other => assert!(Instant::now() < end, "{other:?} is shown"),
         }
-    }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert!(long.starts_with(&shown) && (100..=256).contains(&shown.len()), "{shown:?}");
 }
 
 #[tokio::test]
