@@ -30,7 +30,7 @@ pub(super) struct SliceBounds {
 impl SliceBounds {
     /// Some thousand items are a transaction of a fraction of a second; an item that is larger than the rest of this is
     /// a slice alone.
-    pub const SLICE: SliceBounds = SliceBounds { items_max: 2000, bytes_max: 8 << 20, heap_bytes_max: 16 << 20 };
+    pub const SLICE: SliceBounds = SliceBounds { items_max: 2000, bytes_max: 4 << 20, heap_bytes_max: 8 << 20 };
     /// The whole request at once.
     pub const WHOLE: SliceBounds =
         SliceBounds { items_max: usize::MAX, bytes_max: usize::MAX, heap_bytes_max: usize::MAX };

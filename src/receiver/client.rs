@@ -19,7 +19,7 @@ pub struct Client {
 
 /// The address behind `peer`. `X-Forwarded-For` is believed only from a trusted proxy, and read from its end: what
 /// stands further left was written by whoever sent the request.
-pub(super) fn address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
+pub fn address(peer: Option<IpAddr>, headers: &HeaderMap, trusted: &[IpNet]) -> Option<IpAddr> {
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let peer = peer.map(|peer| peer.to_canonical())?;
     if !is_trusted(peer) {

@@ -123,7 +123,7 @@ fn unframe(mut framed: Bytes) -> Result<(bool, Bytes), Refusal> {
 }
 
 /// Not longer than 0.7 of the caller's own deadline, so that an answer still reaches it.
-fn hold(hold_max: Duration, headers: &HeaderMap) -> Duration {
+pub fn hold(hold_max: Duration, headers: &HeaderMap) -> Duration {
     let timeout = headers.get("grpc-timeout").and_then(|value| value.to_str().ok()).and_then(parse_timeout);
     timeout.map_or(hold_max, |timeout| hold_max.min(timeout.mul_f64(0.7)))
 }

@@ -19,7 +19,12 @@ fn each(target: &str, check: fn(&[u8])) -> usize {
 
 #[test]
 fn the_corpus_of_every_fuzz_target_still_holds() {
-    let targets: [(&str, fn(&[u8])); 2] = [("protobuf", checks::protobuf), ("json", checks::json)];
+    let targets: [(&str, fn(&[u8])); 4] = [
+        ("protobuf", checks::protobuf),
+        ("json", checks::json),
+        ("inflate", checks::inflate),
+        ("headers", checks::headers),
+    ];
     for (target, check) in targets {
         assert!(each(target, check) >= 20, "{target}");
     }

@@ -101,8 +101,8 @@ fn bytes_and_structures_bound_a_slice_too() {
         let body = super::generate::request(spans).encode_to_vec();
         slices(&body, Encoding::Protobuf).iter().map(|slice| slice.items()).collect::<Vec<_>>()
     };
-    assert_eq!(of(vec![text(3 << 20); 5]), [2, 2, 1]);
-    assert_eq!(of(vec![good_span(1), text(9 << 20), good_span(1)]), [1, 1, 1], "larger than a slice, but alone");
+    assert_eq!(of(vec![text(3 << 19); 5]), [2, 2, 1]);
+    assert_eq!(of(vec![good_span(1), text(5 << 20), good_span(1)]), [1, 1, 1], "larger than a slice, but alone");
     let empty_values = [good_span(1).encode_to_vec(), field(9, &[]).repeat(1000)].concat();
     let body = super::protobuf::frame(&vec![&empty_values[..]; 1000]);
     let slices = slices(&body, Encoding::Protobuf);
