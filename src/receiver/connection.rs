@@ -8,7 +8,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Version};
 use http_body_util::BodyExt;
@@ -42,6 +44,9 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A connection that is too old ends within this, whatever is under way on it.
 const AGE_GRACE: Duration = Duration::from_secs(30);
+
+/// When the program ends, a connection without a request is looked at twice, this far apart.
+const UNUSED_GRACE: Duration = Duration::from_millis(250);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
@@ -78,7 +83,17 @@ pub(super) async fn serve(
     terms: Arc<Terms>,
     phase: watch::Receiver<Phase>,
 ) {
-    let Ok(begun) = tokio::time::timeout(HEAD_TIMEOUT, begin(socket, &terms)).await else {
+    let mut ended = phase.clone();
+    let silent = async {
+        // The listener lives longer than its connections.
+        let _ = ended.wait_for(|phase| *phase == Phase::Ending).await;
+        unused(|| false).await;
+    };
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(HEAD_TIMEOUT, begin(socket, &terms)) => begun,
+        () = silent => return,
+    };
+    let Ok(begun) = begun else {
         tracing::debug!("a connection said nothing in time");
         return;
     };
@@ -151,13 +166,7 @@ async fn serve_http1(socket: Shared, peer: Option<IpAddr>, terms: Arc<Terms>, ph
                 if is_last.load(Ordering::Relaxed) {
                     response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
                 }
-                // The request lasts until its answer has been sent to the end.
-                Ok::<_, Infallible>(response.map(|body| {
-                    body.map_frame(move |frame| {
-                        let _last = &under_way;
-                        frame
-                    })
-                }))
+                Ok::<_, Infallible>(until_sent(response, under_way))
             }
         })
     };
@@ -166,6 +175,7 @@ async fn serve_http1(socket: Shared, peer: Option<IpAddr>, terms: Arc<Terms>, ph
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(HEADERS_BYTES_MAX);
     let connection = builder.serve_connection(io, service);
     let mut ending = Ending::new(phase, &terms);
+    let mut is_ending = false;
     tokio::pin!(connection);
     loop {
         tokio::select! {
@@ -176,9 +186,13 @@ async fn serve_http1(socket: Shared, peer: Option<IpAddr>, terms: Arc<Terms>, ph
                 break;
             }
             () = activity.overdue() => return,
+            () = unused(|| activity.is_in_request()), if is_ending => break,
             turn = ending.turn() => match turn {
                 Turn::Leaving | Turn::TooOld => is_last.store(true, Ordering::Relaxed),
-                Turn::Ending => connection.as_mut().graceful_shutdown(),
+                Turn::Ending => {
+                    is_last.store(true, Ordering::Relaxed);
+                    is_ending = true;
+                }
                 Turn::Over => return,
             },
         }
@@ -187,9 +201,14 @@ async fn serve_http1(socket: Shared, peer: Option<IpAddr>, terms: Arc<Terms>, ph
 }
 
 async fn serve_http2(socket: Shared, peer: Option<IpAddr>, terms: Arc<Terms>, phase: watch::Receiver<Phase>) {
+    // Each request that is under way holds one more.
+    let requests = Arc::new(());
     let service = {
-        let terms = terms.clone();
-        service_fn(move |request| answer(terms.clone(), peer, request))
+        let (terms, requests) = (terms.clone(), requests.clone());
+        service_fn(move |request| {
+            let (answer, under_way) = (answer(terms.clone(), peer, request), requests.clone());
+            async move { Ok::<_, Infallible>(until_sent(answer.await?, under_way)) }
+        })
     };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -202,6 +221,7 @@ async fn serve_http2(socket: Shared, peer: Option<IpAddr>, terms: Arc<Terms>, ph
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
     let connection = builder.serve_connection(TokioIo::new(socket.clone()), service);
     let mut ending = Ending::new(phase, &terms);
+    let mut is_ending = false;
     tokio::pin!(connection);
     loop {
         tokio::select! {
@@ -211,11 +231,17 @@ async fn serve_http2(socket: Shared, peer: Option<IpAddr>, terms: Arc<Terms>, ph
                 }
                 break;
             }
+            // The service holds one, and so do we.
+            () = unused(|| Arc::strong_count(&requests) > 2), if is_ending => break,
             turn = ending.turn() => match turn {
                 // It would come back at once.
                 Turn::Leaving => {}
                 // GOAWAY: what the client has sent already is answered, and it sends no more here.
-                Turn::TooOld | Turn::Ending => connection.as_mut().graceful_shutdown(),
+                Turn::TooOld => connection.as_mut().graceful_shutdown(),
+                Turn::Ending => {
+                    is_ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
                 Turn::Over => return,
             },
         }
@@ -261,6 +287,33 @@ impl Ending {
         };
         self.seen = next;
         if next == Phase::Ending { Turn::Ending } else { Turn::Leaving }
+    }
+}
+
+/// The request lasts until its answer has been sent to the end.
+fn until_sent(
+    response: Response,
+    under_way: impl Send + 'static,
+) -> Response<impl HttpBody<Data = Bytes, Error = axum::Error>> {
+    response.map(|body| {
+        body.map_frame(move |frame| {
+            let _last = &under_way;
+            frame
+        })
+    })
+}
+
+/// Completes when no request has been under way for a moment, in which the client could read that it shall go, or send
+/// what it was about to. One that does not go by itself must not hold up the end.
+async fn unused(is_used: impl Fn() -> bool) {
+    let mut was_used = true;
+    loop {
+        tokio::time::sleep(UNUSED_GRACE).await;
+        let is_used = is_used();
+        if !was_used && !is_used {
+            return;
+        }
+        was_used = is_used;
     }
 }
 

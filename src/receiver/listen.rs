@@ -58,6 +58,7 @@ impl Listener {
             std::fs::remove_file(path).with_context(|| format!("cannot replace {shown}"))?;
         }
         let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {shown}"))?;
+        // Who connects before this needs a key as everybody does.
         std::fs::set_permissions(path, Permissions::from_mode(UNIX_MODE))
             .with_context(|| format!("cannot set the mode of {shown}"))?;
         Ok(Listener::Unix(listener, path.to_owned()))
