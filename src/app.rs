@@ -20,9 +20,9 @@ use crate::pipeline::Pipeline;
 use crate::prices::Prices;
 use crate::queue::{Budget, Queue};
 use crate::quota::Quotas;
-use crate::receiver::connection::Terms;
+use crate::receiver::connection::{Phase, Terms};
 use crate::receiver::grpc_services::{self, Health};
-use crate::receiver::listen::{self, Bounds, Listener};
+use crate::receiver::listen::{self, Bounds, Door, Listener};
 use crate::receiver::{self, otlp_http, tls};
 use crate::store::{self, Store, StoreError, Tuning};
 use crate::sweeper::Sweeper;
@@ -104,12 +104,11 @@ impl App {
         let parts = Parts::new(&config, prices, store.clone(), health);
         let terms = Arc::new(parts.terms(tls)?);
         let bounds = Arc::new(Bounds::new(config.server.connections, config.server.connections_per_address));
-        let (stop_listening, stopping) = watch::channel(false);
+        let door = Door { terms, bounds };
+        let (phase, phases) = watch::channel(Phase::Serving);
         let grace = config.server.shutdown_grace;
-        let listeners: Vec<_> = listeners
-            .into_iter()
-            .map(|socket| tokio::spawn(listen::serve(socket, terms.clone(), bounds.clone(), stopping.clone(), grace)))
-            .collect();
+        let serve = |socket| tokio::spawn(listen::serve(socket, door.clone(), phases.clone(), grace));
+        let listeners: Vec<_> = listeners.into_iter().map(serve).collect();
         let writers: Vec<_> =
             (0..config.database.write_connections).map(|_| tokio::spawn(keep_writing(parts.clone()))).collect();
         let (stop_sweeping, sweeping) = watch::channel(false);
@@ -129,6 +128,7 @@ impl App {
             parts.health.set(false).await;
             if stop == Stop::Announced {
                 tracing::info!("stopping: not ready any more, data is still taken");
+                phase.send_replace(Phase::Leaving);
                 tokio::time::sleep(config.server.shutdown_delay).await;
             }
         }
@@ -136,11 +136,11 @@ impl App {
             probe.abort();
         }
         tracing::info!("stopping: finishing what is under way");
-        stop_listening.send_replace(true);
+        parts.pipeline.open.store(false, Ordering::Release);
+        phase.send_replace(Phase::Ending);
         for listener in listeners {
             listener.await.context("a listener ended by a panic")?;
         }
-        parts.pipeline.open.store(false, Ordering::Release);
         parts.pipeline.queue.close();
         for writer in writers {
             writer.await.context("a writer ended by a panic")?;

@@ -35,14 +35,14 @@ impl Sweeper {
                 () = tokio::time::sleep(TICK) => {}
                 _ = stop.wait_for(|stop| *stop) => return,
             }
-            log("due runs", self.sweep().await);
+            self.log("due runs", self.sweep().await);
             if keys_at.elapsed() > KEYS_EVERY {
                 keys_at = Instant::now();
-                log("last use of keys", self.note_used_keys().await);
+                self.log("last use of keys", self.note_used_keys().await);
             }
             if partitions_at.elapsed() > PARTITIONS_EVERY {
                 partitions_at = Instant::now();
-                log("partitions", self.store.make_partitions(Utc::now().date_naive()).await);
+                self.log("partitions", self.store.make_partitions(Utc::now().date_naive()).await);
             }
         }
     }
@@ -61,12 +61,16 @@ impl Sweeper {
         let used = self.auth.take_used();
         if used.is_empty() { Ok(()) } else { self.store.touch_keys(&used, Utc::now()).await }
     }
-}
 
-fn log(what: &str, done: Result<(), StoreError>) {
-    match done {
-        Ok(()) => {}
-        Err(error @ StoreError::Unavailable(_)) => tracing::warn!(%error, what, "upkeep has to wait"),
-        Err(error) => tracing::error!(%error, what, "upkeep failed"),
+    fn log(&self, what: &'static str, done: Result<(), StoreError>) {
+        match done {
+            Ok(()) => {}
+            Err(error @ StoreError::Unavailable(_)) => {
+                if let Some(left_out) = self.counters.lines.due(what, Instant::now()) {
+                    tracing::warn!(%error, what, left_out, "upkeep has to wait");
+                }
+            }
+            Err(error) => tracing::error!(%error, what, "upkeep failed"),
+        }
     }
 }

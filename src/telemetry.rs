@@ -63,7 +63,7 @@ pub struct ByWhat {
     pub what: &'static str,
 }
 
-/// Lines of the log that a stranger can cause: for each thing at most one in ten seconds, which counts the others.
+/// Lines of the log about what can come in floods: for each thing at most one in ten seconds, which counts the others.
 #[derive(Default)]
 pub struct Sparse(DashMap<&'static str, Written>);
 
@@ -114,8 +114,8 @@ pub struct Counters {
     pub commit_seconds: Histogram,
     pub ready: Gauge<i64, std::sync::atomic::AtomicI64>,
     pub swept: Counter<u64, AtomicU64>,
-    /// When which kind of refusal was last written to the log.
-    pub refusals: Sparse,
+    /// Lines about what may come in floods: refusals, and a database that is away.
+    pub lines: Sparse,
 }
 
 impl Default for Counters {
@@ -138,7 +138,7 @@ impl Default for Counters {
             commit_seconds: Histogram::new(buckets),
             ready: Gauge::default(),
             swept: Counter::default(),
-            refusals: Sparse::default(),
+            lines: Sparse::default(),
         };
         let r = &mut counters.registry;
         r.register("otelcol_receiver_accepted_spans", "Steps stored, copies included", counters.accepted.clone());

@@ -60,7 +60,9 @@ impl Writer {
                     self.counters.commit_failures.inc();
                     match &error {
                         StoreError::Unavailable(_) => {
-                            tracing::warn!(%error, jobs = jobs.len(), "commit failed, trying again")
+                            if let Some(left_out) = self.counters.lines.due("commit", Instant::now()) {
+                                tracing::warn!(%error, jobs = jobs.len(), left_out, "commit failed, trying again");
+                            }
                         }
                         _ => {
                             tracing::error!(%error, jobs = jobs.len(), "commit failed for a reason that no data explains")

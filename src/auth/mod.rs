@@ -22,6 +22,9 @@ const FRESH: Duration = Duration::from_secs(4);
 const FRESH_ABSENT: Duration = Duration::from_secs(1);
 /// While the store is away, a key that was good is good this much longer.
 const STALE_GRACE: Duration = Duration::from_secs(60);
+/// How long a request with such a key waits for the store's word: a store that is away is waited for by the commit, whose
+/// time is measured so that the sender's own patience lasts for a second try.
+const STALE_WAIT: Duration = Duration::from_millis(250);
 /// Ids in the cache; made-up ones cannot grow it further.
 const CACHED_KEYS_MAX: u64 = 50_000;
 
@@ -34,7 +37,9 @@ pub enum AuthError {
     Missing,
     #[error("two different API keys in the headers: send one, as `Authorization: Bearer vos_…`")]
     Conflicting,
-    #[error("an API key does not belong into the address, where it gets into logs: send `Authorization: Bearer vos_…`")]
+    #[error(
+        "an API key does not belong into the address, where it gets into logs: send the header `Authorization: Bearer vos_…`"
+    )]
     InQuery,
     /// Unknown, wrong, revoked and expired look the same from outside.
     #[error("invalid API key: it is unknown, revoked or expired, or was copied incompletely")]
@@ -135,16 +140,16 @@ impl Authenticator {
                 return Ok(looked.key.clone());
             }
         }
-        match self.store.key(id).await {
-            Ok(found) => {
-                let key = found.map(Arc::new);
-                self.cache.insert(id.to_owned(), Looked { key: key.clone(), at: Instant::now() });
-                Ok(key)
+        match cached {
+            Some(Looked { key: Some(key), at }) if at.elapsed() < STALE_GRACE => {
+                // A task, so that an answer which comes after this request went on still counts for the next one.
+                let asked = tokio::spawn(ask(self.store.clone(), self.cache.clone(), id.to_owned()));
+                match tokio::time::timeout(STALE_WAIT, asked).await {
+                    Ok(Ok(Ok(found))) => Ok(found),
+                    _ => Ok(Some(key)),
+                }
             }
-            Err(error) => match cached {
-                Some(Looked { key: Some(key), at }) if at.elapsed() < STALE_GRACE => Ok(Some(key)),
-                _ => Err(AuthError::Unavailable(error)),
-            },
+            _ => ask(self.store.clone(), self.cache.clone(), id.to_owned()).await.map_err(AuthError::Unavailable),
         }
     }
 
@@ -169,6 +174,17 @@ impl Authenticator {
         });
         made.await.cloned().map_err(AuthError::Unavailable)
     }
+}
+
+/// Looks a key up in the store and keeps what it finds.
+async fn ask(
+    store: Arc<dyn Store>,
+    cache: Cache<String, Looked>,
+    id: String,
+) -> Result<Option<Arc<ApiKey>>, StoreError> {
+    let key = store.key(&id).await?.map(Arc::new);
+    cache.insert(id, Looked { key: key.clone(), at: Instant::now() });
+    Ok(key)
 }
 
 /// The project of the first key and of `API_KEY`.

@@ -13,12 +13,15 @@ enum Walk {
     Json(json::Walk),
 }
 
+/// Reads one slice of the body into the intake; whether it was the last.
+type Read<T> = fn(&mut Walk, &[u8], &mut Intake<T>) -> Result<bool, Malformed>;
+
 /// The slices of one request. Nothing of a slice is kept here once it was handed out, only the body is.
 pub struct Slices<T> {
     body: Bytes,
     walk: Walk,
     intake: Intake<T>,
-    read: fn(&mut Walk, &[u8], &mut Intake<T>) -> Result<bool, Malformed>,
+    read: Read<T>,
     count: fn(&Walk, &[u8]) -> Result<u64, Malformed>,
     is_done: bool,
 }

@@ -65,6 +65,10 @@ impl Activity {
         }
     }
 
+    pub fn is_in_request(&self) -> bool {
+        matches!(self.state(), State::Request)
+    }
+
     fn read(&self) {
         let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Idle { .. } = *state {

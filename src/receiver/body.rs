@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use axum::body::{Body as HttpBody, HttpBody as _};
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
@@ -15,8 +15,10 @@ use crate::receiver::inflate::{ACCEPTED, Compression, Damaged, Inflater};
 
 /// Room is reserved, and bodies are inflated, in steps of this.
 const STEP_BYTES: usize = 64 * 1024;
-/// Memory that is set aside at once for a body whose length was announced.
-const CAPACITY_BYTES_MAX: u64 = 1 << 20;
+/// Up to this a growing body is moved to twice the place; beyond it, once to the largest place it can need.
+const DOUBLING_BYTES_MAX: usize = 1 << 20;
+/// An inflated body that grows to this is counted before it is made.
+const COUNT_FROM_BYTES: usize = 4 << 20;
 /// Nobody is too slow before this.
 const PACE_GRACE: Duration = Duration::from_secs(10);
 /// After the grace a body must have come at least at this pace.
@@ -40,8 +42,9 @@ pub fn encoding_of(headers: &HeaderMap) -> Result<Encoding, Refusal> {
 
 /// Compression that `Content-Encoding` names.
 pub fn compression_of(headers: &HeaderMap) -> Result<Compression, Refusal> {
-    let Some(value) = headers.get(CONTENT_ENCODING) else { return Ok(Compression::None) };
-    let known = value.to_str().ok().and_then(Compression::from_name);
+    let mut values = headers.get_all(CONTENT_ENCODING).iter();
+    let Some(value) = values.next() else { return Ok(Compression::None) };
+    let known = value.to_str().ok().and_then(Compression::from_name).filter(|_| values.next().is_none());
     known.ok_or_else(|| Refusal::Unsupported(format!("this Content-Encoding is not taken: send {ACCEPTED} or none")))
 }
 
@@ -68,7 +71,8 @@ pub async fn read(
 /// A body on its way over the wire.
 pub struct Incoming<'a> {
     body: HttpBody,
-    bytes: BytesMut,
+    bytes: Vec<u8>,
+    declared_bytes: Option<u64>,
     limit_bytes: u64,
     room: Room<'a>,
     started: Instant,
@@ -82,10 +86,9 @@ impl<'a> Incoming<'a> {
         limit_bytes: u64,
         deadline: Instant,
     ) -> Result<Incoming<'a>, Refusal> {
-        let expected = body.size_hint().lower().min(CAPACITY_BYTES_MAX);
-        let bytes = BytesMut::with_capacity(expected as usize);
+        let declared_bytes = body.size_hint().exact();
         let room = Room::new(pipeline, deadline).await?;
-        Ok(Incoming { body, bytes, limit_bytes, room, started: Instant::now() })
+        Ok(Incoming { body, bytes: Vec::new(), declared_bytes, limit_bytes, room, started: Instant::now() })
     }
 
     /// What came so far.
@@ -108,13 +111,27 @@ impl<'a> Incoming<'a> {
             return Err(Refusal::TooLarge { limit_bytes: self.room.pipeline.body_bytes_max });
         }
         self.room.cover(self.bytes.len() + data.len()).await?;
+        let bytes_max = self.declared_bytes.unwrap_or(self.limit_bytes);
+        grow(&mut self.bytes, data.len(), bytes_max as usize);
         self.bytes.extend_from_slice(&data);
         Ok(true)
     }
 
     pub fn finish(self) -> (Bytes, Reservation) {
-        (self.bytes.freeze(), self.room.reservation)
+        (self.bytes.into(), self.room.reservation)
     }
+}
+
+/// Makes room for `more` in a body that will have at most `bytes_max`. Doubling a large one would hold it twice, and
+/// three times while it is moved; a place that is not written to takes no memory.
+fn grow(body: &mut Vec<u8>, more: usize, bytes_max: usize) {
+    let needed = body.len() + more;
+    if needed <= body.capacity() {
+        return;
+    }
+    let doubled = (body.capacity() * 2).max(needed);
+    let capacity = if doubled > DOUBLING_BYTES_MAX { bytes_max.max(needed) } else { doubled };
+    body.reserve_exact(capacity - body.len());
 }
 
 /// When the next bytes must come, so that the body keeps its pace.
@@ -122,7 +139,8 @@ fn due(started: Instant, received_bytes: usize) -> Instant {
     started + PACE_GRACE + Duration::from_millis(received_bytes as u64 * 1000 / PACE_BYTES_PER_S)
 }
 
-/// Inflates piece by piece: output beyond the limit is never made, and every piece has its room before it exists.
+/// Inflates piece by piece: output beyond the limit is never made, and every piece has its room before it exists. What
+/// grows large is first counted to its end and then made in one place of its size: a bomb costs its time, and no memory.
 pub async fn inflate(
     pipeline: &Pipeline,
     bytes: Bytes,
@@ -135,27 +153,54 @@ pub async fn inflate(
         return Ok(Body { bytes, sent_bytes, reservation: sent });
     }
     let limit_bytes = pipeline.body_bytes_max;
-    let damaged = |Damaged| {
-        Refusal::Malformed("the compressed body is damaged, cut, or has something behind its end: send it again".into())
-    };
     let mut room = Room::new(pipeline, deadline).await?;
     let mut inflated = Vec::new();
-    let mut inflater = Inflater::new(compression, bytes).map_err(damaged)?;
-    loop {
-        room.cover(inflated.len() + STEP_BYTES).await?;
-        let read = inflater.read(&mut inflated, STEP_BYTES).map_err(damaged)?;
-        if inflated.len() as u64 > limit_bytes {
-            return Err(Refusal::TooLarge { limit_bytes });
-        }
-        if read < STEP_BYTES {
+    let mut inflater = Inflater::new(compression, bytes.clone()).map_err(damaged)?;
+    room.cover(STEP_BYTES).await?;
+    while inflater.read(&mut inflated, STEP_BYTES).map_err(damaged)? == STEP_BYTES {
+        if inflated.len() >= COUNT_FROM_BYTES {
+            let total_bytes = inflated.len() + count(&mut inflater, limit_bytes, inflated.len()).await?;
+            drop(inflated);
+            room.cover(total_bytes).await?;
+            inflated = Vec::with_capacity(total_bytes);
+            inflater = Inflater::new(compression, bytes).map_err(damaged)?;
+            while inflater.read(&mut inflated, STEP_BYTES).map_err(damaged)? == STEP_BYTES {
+                tokio::task::consume_budget().await;
+            }
             break;
         }
         tokio::task::consume_budget().await;
+        room.cover(inflated.len() + STEP_BYTES).await?;
+    }
+    if inflated.len() as u64 > limit_bytes {
+        return Err(Refusal::TooLarge { limit_bytes });
     }
     // From here on only the inflated form is held.
     drop(inflater);
     drop(sent);
     Ok(Body { bytes: inflated.into(), sent_bytes, reservation: room.reservation })
+}
+
+/// How much still comes behind `before_bytes`.
+async fn count(inflater: &mut Inflater, limit_bytes: u64, before_bytes: usize) -> Result<usize, Refusal> {
+    let mut piece = Vec::with_capacity(STEP_BYTES);
+    let mut counted_bytes = 0;
+    loop {
+        piece.clear();
+        let read = inflater.read(&mut piece, STEP_BYTES).map_err(damaged)?;
+        counted_bytes += read;
+        if (before_bytes + counted_bytes) as u64 > limit_bytes {
+            return Err(Refusal::TooLarge { limit_bytes });
+        }
+        if read < STEP_BYTES {
+            return Ok(counted_bytes);
+        }
+        tokio::task::consume_budget().await;
+    }
+}
+
+fn damaged(_: Damaged) -> Refusal {
+    Refusal::Malformed("the compressed body is damaged, cut, or has something behind its end: send it again".into())
 }
 
 /// A reservation that grows.
@@ -210,6 +255,18 @@ mod tests {
             assert!(content_type(value).unwrap_err().contains("application/json"), "{value:?}");
         }
         assert!(encoding_of(&HeaderMap::new()).is_err());
+    }
+
+    #[test]
+    fn a_large_body_is_moved_once() {
+        let (mut body, bytes_max) = (Vec::new(), 5 << 20);
+        let mut places = std::collections::BTreeSet::new();
+        while body.len() < bytes_max {
+            grow(&mut body, 1000, bytes_max);
+            body.resize(body.len() + 1000, 0);
+            places.insert(body.capacity());
+        }
+        assert!(places.iter().all(|place| *place <= DOUBLING_BYTES_MAX || *place >= bytes_max), "{places:?}");
     }
 
     #[test]

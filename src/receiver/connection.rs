@@ -4,10 +4,13 @@
 use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::HttpBody;
 use axum::response::Response;
+use bytes::Bytes;
 use http::header::CONNECTION;
 use http::{HeaderName, HeaderValue, Request, Version};
 use http_body_util::BodyExt;
@@ -16,7 +19,7 @@ use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use ipnet::IpNet;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
@@ -24,6 +27,7 @@ use uuid::Uuid;
 
 use crate::receiver::activity::{Activity, HEAD_TIMEOUT, Watched};
 use crate::receiver::client::{self, Client};
+use crate::receiver::socket::{Shared, Socket};
 use crate::receiver::speech::{Speech, hear};
 use crate::receiver::unread::watched;
 use crate::receiver::{path, tls};
@@ -40,17 +44,24 @@ const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(60);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A connection that is too old ends within this, whatever is under way on it.
 const AGE_GRACE: Duration = Duration::from_secs(30);
-/// What a client still sends after its answer is read this long. Closed at once, the connection would be reset, and
-/// most clients would never see the answer, but send everything again.
-const LINGER: Duration = Duration::from_secs(1);
+
+/// When the program ends, a connection without a request is looked at twice, this far apart.
+const UNUSED_GRACE: Duration = Duration::from_millis(250);
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 
 /// What an HTTP/1.1 client reads that speaks in the clear to a port with TLS.
 const NEEDS_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: text/plain\r\nContent-Length: 46\r\n\r\nThis port speaks TLS: use https:// to reach it";
 
-pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> Socket for S {}
+/// How far the program is on its way to its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    Serving,
+    /// Data is still taken, but shall go elsewhere.
+    Leaving,
+    /// Only what is under way is finished.
+    Ending,
+}
 
 /// What holds for every connection.
 pub struct Terms {
@@ -65,20 +76,30 @@ pub struct Terms {
     pub complaints: Sparse,
 }
 
-/// Serves one connection until it ends; after `stop` turns true it ends with the requests that are under way.
+/// Serves one connection until it ends; when the program ends, with the requests that are under way.
 pub(super) async fn serve(
     socket: impl Socket + 'static,
     peer: Option<IpAddr>,
     terms: Arc<Terms>,
-    stop: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
 ) {
-    let Ok(begun) = tokio::time::timeout(HEAD_TIMEOUT, begin(socket, &terms)).await else {
+    let mut ended = phase.clone();
+    let silent = async {
+        // The listener lives longer than its connections.
+        let _ = ended.wait_for(|phase| *phase == Phase::Ending).await;
+        unused(|| false).await;
+    };
+    let begun = tokio::select! {
+        begun = tokio::time::timeout(HEAD_TIMEOUT, begin(socket, &terms)) => begun,
+        () = silent => return,
+    };
+    let Ok(begun) = begun else {
         tracing::debug!("a connection said nothing in time");
         return;
     };
     match begun {
-        Ok(Some((Speech::Http1, socket))) => serve_http1(socket, peer, terms, stop).await,
-        Ok(Some((Speech::Http2, socket))) => serve_http2(socket, peer, terms, stop).await,
+        Ok(Some((Speech::Http1, socket))) => serve_http1(Shared::new(socket), peer, terms, phase).await,
+        Ok(Some((Speech::Http2, socket))) => serve_http2(Shared::new(socket), peer, terms, phase).await,
         Ok(Some((Speech::Tls, _))) => terms.complain(
             "TLS on a port without it",
             "a client speaks TLS to a port without it: use http://, or set tls.cert and tls.key",
@@ -88,10 +109,8 @@ pub(super) async fn serve(
     }
 }
 
-type BoxedSocket = Box<dyn Socket>;
-
 /// What is spoken, inside TLS where there is TLS. `None`: nothing that can be served.
-async fn begin(socket: impl Socket + 'static, terms: &Terms) -> std::io::Result<Option<(Speech, BoxedSocket)>> {
+async fn begin(socket: impl Socket + 'static, terms: &Terms) -> std::io::Result<Option<(Speech, Box<dyn Socket>)>> {
     let Some((speech, mut socket)) = hear(socket).await? else { return Ok(None) };
     let Some(tls) = &terms.tls else { return Ok(Some((speech, Box::new(socket)))) };
     if speech != Speech::Tls {
@@ -101,7 +120,7 @@ async fn begin(socket: impl Socket + 'static, terms: &Terms) -> std::io::Result<
         );
         if speech == Speech::Http1 {
             socket.write_all(NEEDS_TLS).await?;
-            linger(socket).await;
+            Shared::new(Box::new(socket)).linger().await;
         }
         return Ok(None);
     }
@@ -133,53 +152,63 @@ impl Terms {
     }
 }
 
-async fn serve_http1(socket: BoxedSocket, peer: Option<IpAddr>, terms: Arc<Terms>, stop: watch::Receiver<bool>) {
+async fn serve_http1(socket: Shared, peer: Option<IpAddr>, terms: Arc<Terms>, phase: watch::Receiver<Phase>) {
     let activity = Activity::begun();
+    // A client may be about to send on an idle connection: it is told on its next answer, and closes by itself.
+    let is_last = Arc::new(AtomicBool::new(false));
     let service = {
-        let (terms, activity) = (terms.clone(), activity.clone());
+        let (terms, activity, is_last) = (terms.clone(), activity.clone(), is_last.clone());
         service_fn(move |request| {
             let under_way = activity.request();
-            let answer = answer(terms.clone(), peer, request);
-            // Boxed, because the connection is driven by hand and must not move.
-            Box::pin(async move {
-                let response = answer.await?;
-                // The request lasts until its answer has been sent to the end.
-                Ok::<_, Infallible>(response.map(|body| {
-                    body.map_frame(move |frame| {
-                        let _last = &under_way;
-                        frame
-                    })
-                }))
-            })
+            let (answer, is_last) = (answer(terms.clone(), peer, request), is_last.clone());
+            async move {
+                let mut response = answer.await?;
+                if is_last.load(Ordering::Relaxed) {
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
+                Ok::<_, Infallible>(until_sent(response, under_way))
+            }
         })
     };
-    let io = TokioIo::new(Watched { socket, activity: activity.clone() });
+    let io = TokioIo::new(Watched { socket: socket.clone(), activity: activity.clone() });
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(HEADERS_BYTES_MAX);
-    let mut connection = builder.serve_connection(io, service);
-    let mut ending = Ending::new(stop, &terms);
+    let connection = builder.serve_connection(io, service);
+    let mut ending = Ending::new(phase, &terms);
+    let mut is_ending = false;
+    tokio::pin!(connection);
     loop {
         tokio::select! {
-            ended = std::future::poll_fn(|cx| connection.poll_without_shutdown(cx)) => {
+            ended = connection.as_mut() => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
                 break;
             }
             () = activity.overdue() => return,
+            () = unused(|| activity.is_in_request()), if is_ending => break,
             turn = ending.turn() => match turn {
-                Turn::Finish => Pin::new(&mut connection).graceful_shutdown(),
-                Turn::Close => return,
+                Turn::Leaving | Turn::TooOld => is_last.store(true, Ordering::Relaxed),
+                Turn::Ending => {
+                    is_last.store(true, Ordering::Relaxed);
+                    is_ending = true;
+                }
+                Turn::Over => return,
             },
         }
     }
-    linger(connection.into_parts().io.into_inner().socket).await;
+    socket.linger().await;
 }
 
-async fn serve_http2(socket: BoxedSocket, peer: Option<IpAddr>, terms: Arc<Terms>, stop: watch::Receiver<bool>) {
+async fn serve_http2(socket: Shared, peer: Option<IpAddr>, terms: Arc<Terms>, phase: watch::Receiver<Phase>) {
+    // Each request that is under way holds one more.
+    let requests = Arc::new(());
     let service = {
-        let terms = terms.clone();
-        service_fn(move |request| answer(terms.clone(), peer, request))
+        let (terms, requests) = (terms.clone(), requests.clone());
+        service_fn(move |request| {
+            let (answer, under_way) = (answer(terms.clone(), peer, request), requests.clone());
+            async move { Ok::<_, Infallible>(until_sent(answer.await?, under_way)) }
+        })
     };
     let mut builder = http2::Builder::new(TokioExecutor::new());
     builder
@@ -190,8 +219,9 @@ async fn serve_http2(socket: BoxedSocket, peer: Option<IpAddr>, terms: Arc<Terms
         .max_header_list_size(HEADERS_BYTES_MAX as u32)
         .keep_alive_interval(KEEPALIVE_INTERVAL)
         .keep_alive_timeout(KEEPALIVE_TIMEOUT);
-    let connection = builder.serve_connection(TokioIo::new(socket), service);
-    let mut ending = Ending::new(stop, &terms);
+    let connection = builder.serve_connection(TokioIo::new(socket.clone()), service);
+    let mut ending = Ending::new(phase, &terms);
+    let mut is_ending = false;
     tokio::pin!(connection);
     loop {
         tokio::select! {
@@ -199,48 +229,91 @@ async fn serve_http2(socket: BoxedSocket, peer: Option<IpAddr>, terms: Arc<Terms
                 if let Err(error) = ended {
                     tracing::debug!(%error, "a connection ended early");
                 }
-                return;
+                break;
             }
+            // The service holds one, and so do we.
+            () = unused(|| Arc::strong_count(&requests) > 2), if is_ending => break,
             turn = ending.turn() => match turn {
-                Turn::Finish => connection.as_mut().graceful_shutdown(),
-                Turn::Close => return,
+                // It would come back at once.
+                Turn::Leaving => {}
+                // GOAWAY: what the client has sent already is answered, and it sends no more here.
+                Turn::TooOld => connection.as_mut().graceful_shutdown(),
+                Turn::Ending => {
+                    is_ending = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                Turn::Over => return,
             },
         }
     }
+    socket.linger().await;
 }
 
 /// Why a connection is asked to end: the program stops, or it is too old.
 struct Ending {
-    stop: watch::Receiver<bool>,
+    phase: watch::Receiver<Phase>,
+    seen: Phase,
+    /// `None`: never, or since some time.
     old_at: Option<Instant>,
-    begun: bool,
     /// Set when it ends of age. A program that stops has a grace of its own.
     over_at: Option<Instant>,
 }
 
+/// What happens to a connection beside its requests, each once.
 enum Turn {
-    /// No new requests; those that are under way are answered.
-    Finish,
-    Close,
+    Leaving,
+    TooOld,
+    Ending,
+    Over,
 }
 
 impl Ending {
-    fn new(stop: watch::Receiver<bool>, terms: &Terms) -> Ending {
-        Ending { stop, old_at: terms.old_at(), begun: false, over_at: None }
+    fn new(phase: watch::Receiver<Phase>, terms: &Terms) -> Ending {
+        Ending { phase, seen: Phase::Serving, old_at: terms.old_at(), over_at: None }
     }
 
     async fn turn(&mut self) -> Turn {
-        if self.begun {
-            reached(self.over_at).await;
-            return Turn::Close;
-        }
-        let over_at = tokio::select! {
-            // The sender lives as long as the listener; when it is gone, the program stops, too.
-            _ = self.stop.wait_for(|stop| *stop) => None,
-            () = reached(self.old_at) => self.old_at.map(|at| at + AGE_GRACE),
+        let seen = self.seen;
+        let next = tokio::select! {
+            // The sender lives as long as the listener; when it is gone, the program ends, too.
+            next = self.phase.wait_for(|phase| *phase > seen), if seen < Phase::Ending => {
+                next.map_or(Phase::Ending, |phase| *phase)
+            }
+            () = reached(self.old_at) => {
+                self.over_at = self.old_at.take().map(|at| at + AGE_GRACE);
+                return Turn::TooOld;
+            }
+            () = reached(self.over_at) => return Turn::Over,
         };
-        (self.begun, self.over_at) = (true, over_at);
-        Turn::Finish
+        self.seen = next;
+        if next == Phase::Ending { Turn::Ending } else { Turn::Leaving }
+    }
+}
+
+/// The request lasts until its answer has been sent to the end.
+fn until_sent(
+    response: Response,
+    under_way: impl Send + 'static,
+) -> Response<impl HttpBody<Data = Bytes, Error = axum::Error>> {
+    response.map(|body| {
+        body.map_frame(move |frame| {
+            let _last = &under_way;
+            frame
+        })
+    })
+}
+
+/// Completes when no request has been under way for a moment, in which the client could read that it shall go, or send
+/// what it was about to. One that does not go by itself must not hold up the end.
+async fn unused(is_used: impl Fn() -> bool) {
+    let mut was_used = true;
+    loop {
+        tokio::time::sleep(UNUSED_GRACE).await;
+        let is_used = is_used();
+        if !was_used && !is_used {
+            return;
+        }
+        was_used = is_used;
     }
 }
 
@@ -274,21 +347,6 @@ fn request_id() -> HeaderValue {
     let text = Uuid::now_v7().as_simple().encode_lower(&mut text);
     // Hexadecimal digits are always a value.
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
-}
-
-/// Ends the sending side and reads what still comes. How that ends is of no interest: the answer was sent.
-async fn linger(mut socket: impl Socket) {
-    let read_out = async {
-        socket.shutdown().await?;
-        let mut rest = vec![0; 16 << 10];
-        while socket.read(&mut rest).await? > 0 {}
-        Ok::<_, std::io::Error>(())
-    };
-    match tokio::time::timeout(LINGER, read_out).await {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::trace!(%error, "a connection was reset after its answer"),
-        Err(_) => tracing::trace!("a client kept sending after its answer"),
-    }
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The sockets: open, accept within bounds, drain on stop.
 
+use std::convert::Infallible;
 use std::fs::Permissions;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -14,12 +15,15 @@ use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
-use crate::receiver::connection::{self, Socket, Terms};
+use crate::receiver::connection::{self, Phase, Terms};
+use crate::receiver::socket::Socket;
 
 /// `accept` fails when descriptors or buffers run out; it works again later.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections that the system keeps for us while we are busy.
 const BACKLOG: u32 = 4096;
+/// Clients that came during the end have this long to read that they shall come again.
+const LATE_GRACE: Duration = Duration::from_millis(100);
 /// A Unix socket is for its owner and its group.
 const UNIX_MODE: u32 = 0o660;
 
@@ -54,6 +58,7 @@ impl Listener {
             std::fs::remove_file(path).with_context(|| format!("cannot replace {shown}"))?;
         }
         let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {shown}"))?;
+        // Who connects before this needs a key as everybody does.
         std::fs::set_permissions(path, Permissions::from_mode(UNIX_MODE))
             .with_context(|| format!("cannot set the mode of {shown}"))?;
         Ok(Listener::Unix(listener, path.to_owned()))
@@ -141,60 +146,88 @@ impl Drop for Place {
     }
 }
 
-/// Serves until `stop` turns true, then lets requests that are under way finish, at most for `grace`.
-pub async fn serve(
-    listener: Listener,
-    terms: Arc<Terms>,
-    bounds: Arc<Bounds>,
-    mut stop: watch::Receiver<bool>,
-    grace: Duration,
-) {
+/// What every listener shares.
+#[derive(Clone)]
+pub struct Door {
+    pub terms: Arc<Terms>,
+    pub bounds: Arc<Bounds>,
+}
+
+/// Serves until the phase is `Ending`, then lets requests that are under way finish, at most for `grace`. Meanwhile
+/// connections are still accepted, so that who comes late is told to come again: some exporters take a refused
+/// connection for the end of the matter.
+pub async fn serve(listener: Listener, door: Door, mut phase: watch::Receiver<Phase>, grace: Duration) {
     let mut connections = JoinSet::new();
-    loop {
-        // The permit first: who is too many waits in the system's queue, and costs nothing here.
-        let accepted = tokio::select! {
-            accepted = accept_within(&listener, &bounds) => accepted,
-            _ = stop.wait_for(|stop| *stop) => break,
-        };
-        while connections.try_join_next().is_some() {}
-        match accepted {
-            Ok((socket, peer, permit)) => {
-                let counted = peer.filter(|peer| !terms.trusted_proxies.iter().any(|net| net.contains(peer)));
-                let Some(place) = bounds.place(counted, permit) else {
-                    if let Some(left_out) = terms.complaints.due("connections of an address", Instant::now()) {
-                        let address = peer.map(tracing::field::display);
-                        tracing::warn!(address, left_out, "too many connections from one address, closed another");
+    let early_phase = phase.clone();
+    tokio::select! {
+        never = door.keep_accepting(&listener, &early_phase, &mut connections) => match never {},
+        _ = phase.wait_for(|phase| *phase == Phase::Ending) => {}
+    }
+    // Late connections end after their first answer.
+    let (_leaving, late_phase) = watch::channel(Phase::Leaving);
+    let mut late = JoinSet::new();
+    let all = async { while connections.join_next().await.is_some() {} };
+    tokio::select! {
+        never = door.keep_accepting(&listener, &late_phase, &mut late) => match never {},
+        finished = tokio::time::timeout(grace, all) => if finished.is_err() {
+            tracing::warn!(grace_s = grace.as_secs_f64(), "requests were still under way when the grace period ran out");
+        },
+    }
+    drop(listener);
+    let told = async { while late.join_next().await.is_some() {} };
+    if tokio::time::timeout(LATE_GRACE, told).await.is_err() {
+        tracing::debug!("clients that came late did not read their answers");
+    }
+}
+
+impl Door {
+    async fn keep_accepting(
+        &self,
+        listener: &Listener,
+        phase: &watch::Receiver<Phase>,
+        connections: &mut JoinSet<()>,
+    ) -> Infallible {
+        loop {
+            let accepted = self.accept(listener).await;
+            while connections.try_join_next().is_some() {}
+            match accepted {
+                Ok(accepted) => self.admit(accepted, phase.clone(), connections),
+                Err(error) => {
+                    if let Some(left_out) = self.terms.complaints.due("accept", Instant::now()) {
+                        tracing::warn!(%error, left_out, "a connection could not be accepted, going on");
                     }
-                    continue;
-                };
-                let (terms, stop) = (terms.clone(), stop.clone());
-                connections.spawn(async move {
-                    connection::serve(socket, peer, terms, stop).await;
-                    drop(place);
-                });
-            }
-            Err(error) => {
-                if let Some(left_out) = terms.complaints.due("accept", Instant::now()) {
-                    tracing::warn!(%error, left_out, "a connection could not be accepted, going on");
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
-                tokio::time::sleep(ACCEPT_PAUSE).await;
             }
         }
     }
-    drop(listener);
-    let all = async { while connections.join_next().await.is_some() {} };
-    if tokio::time::timeout(grace, all).await.is_err() {
-        tracing::warn!(grace_s = grace.as_secs_f64(), "requests were still under way when the grace period ran out");
+
+    /// The permit first: who is too many waits in the system's queue, and costs nothing here.
+    async fn accept(&self, listener: &Listener) -> io::Result<Accepted> {
+        let permit = self.bounds.all.clone().acquire_owned().await.map_err(io::Error::other)?;
+        let (socket, peer) = listener.accept().await?;
+        Ok((socket, peer, permit))
+    }
+
+    fn admit(&self, accepted: Accepted, phase: watch::Receiver<Phase>, connections: &mut JoinSet<()>) {
+        let (socket, peer, permit) = accepted;
+        let counted = peer.filter(|peer| !self.terms.trusted_proxies.iter().any(|net| net.contains(peer)));
+        let Some(place) = self.bounds.place(counted, permit) else {
+            if let Some(left_out) = self.terms.complaints.due("connections of an address", Instant::now()) {
+                let address = peer.map(tracing::field::display);
+                tracing::warn!(address, left_out, "too many connections from one address, closed another");
+            }
+            return;
+        };
+        let terms = self.terms.clone();
+        connections.spawn(async move {
+            connection::serve(socket, peer, terms, phase).await;
+            drop(place);
+        });
     }
 }
 
 type Accepted = (Box<dyn Socket>, Option<IpAddr>, OwnedSemaphorePermit);
-
-async fn accept_within(listener: &Listener, bounds: &Bounds) -> io::Result<Accepted> {
-    let permit = bounds.all.clone().acquire_owned().await.map_err(io::Error::other)?;
-    let (socket, peer) = listener.accept().await?;
-    Ok((socket, peer, permit))
-}
 
 #[cfg(test)]
 mod tests {

@@ -1,6 +1,7 @@
 //! What comes in: OTLP over gRPC and HTTP, and native runs. Both ports serve both protocols.
 
 mod activity;
+mod socket;
 mod speech;
 mod unread;
 mod path;
@@ -76,7 +77,7 @@ pub fn cors(origins: &[String]) -> CorsLayer {
 fn refused(pipeline: &Pipeline, transport: Transport, refusal: &Refusal, head: &Parts) {
     let reason = status::verdict(refusal, pipeline.throttle_status).reason;
     pipeline.counters.refused.get_or_create(&ByReason { transport, reason }).inc();
-    if let Some(left_out) = pipeline.counters.refusals.due(reason, Instant::now()) {
+    if let Some(left_out) = pipeline.counters.lines.due(reason, Instant::now()) {
         let client = head.extensions.get::<Client>();
         let address = client.and_then(|client| client.address).map(tracing::field::display);
         let request_id = client.and_then(|client| client.request_id.to_str().ok());

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -218,7 +219,19 @@ fn spawn(
         .unwrap()
 }
 
-/// An address that was free a moment ago. A fixed one is needed here, so that a restarted collector is found again.
+/// An address that was free a moment ago. A fixed one is needed here, so that a restarted collector is found again; below
+/// the ports that systems give to outgoing connections, of which the tests have thousands, and never one twice.
 fn free_address() -> SocketAddr {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    const FIRST: u16 = 10_000;
+    const COUNT: u16 = 20_000;
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Where another process of tests begins elsewhere.
+    let begin = (std::process::id() % 199) as u16 * 100;
+    for _ in 0..COUNT {
+        let port = FIRST + (begin + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
+        if let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().unwrap();
+        }
+    }
+    panic!("no port is free between {FIRST} and {}", FIRST + COUNT);
 }

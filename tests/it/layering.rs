@@ -10,7 +10,7 @@ const HOMES: &[(&str, &[&str])] = &[
     ("prost::", &["receiver"]),
     ("tonic::", &["receiver"]),
     ("axum::", &["receiver", "api", "app"]),
-    ("anyhow::", &["store", "app", "cli", "telemetry"]),
+    ("anyhow::", &["store", "receiver", "app", "cli", "telemetry"]),
 ];
 
 fn modules_in_order() -> Vec<String> {

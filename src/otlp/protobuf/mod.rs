@@ -105,11 +105,11 @@ pub(super) fn count<T: Item>(body: &[u8]) -> Result<u64, Malformed> {
     Ok(items)
 }
 
-/// The next message under field 1 of the request, and what stands behind it.
-fn next_resource<'a, T: Item>(
-    body: &'a [u8],
-    rest: &Range<usize>,
-) -> Result<Option<(&'a [u8], Range<usize>)>, Malformed> {
+/// A message, and the place of what stands behind it.
+type Next<'a> = (&'a [u8], Range<usize>);
+
+/// The next message under field 1 of the request.
+fn next_resource<'a, T: Item>(body: &'a [u8], rest: &Range<usize>) -> Result<Option<Next<'a>>, Malformed> {
     let [request, ..] = T::MESSAGES;
     let mut reader = Reader::new(&body[rest.clone()]);
     while let Some(field) = reader.next() {
@@ -122,7 +122,7 @@ fn next_resource<'a, T: Item>(
 }
 
 /// The same under field `number` of a message that was checked.
-fn next_message<'a>(body: &'a [u8], rest: &Range<usize>, number: u32) -> Option<(&'a [u8], Range<usize>)> {
+fn next_message<'a>(body: &'a [u8], rest: &Range<usize>, number: u32) -> Option<Next<'a>> {
     let mut reader = Reader::new(&body[rest.clone()]);
     while let Some(Ok(field)) = reader.next() {
         if field.number == number {

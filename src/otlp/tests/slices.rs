@@ -126,7 +126,7 @@ fn damage_behind_the_first_slice_is_found_by_counting() {
     }
     let text = to_json(&large()).to_string();
     for behind in ["5", "{\"scopeSpans\":{}}", "{\"scopeSpans\":[{\"spans\":5}]}"] {
-        let text = text.replacen("{\"resourceSpans\":[", &format!("{{\"resourceSpans\":[{{}},"), 1);
+        let text = text.replacen("{\"resourceSpans\":[", "{\"resourceSpans\":[{},", 1);
         let text = format!("{},{behind}]}}", text.strip_suffix("]}").unwrap());
         let mut slices = Slices::of_traces(text.clone().into(), Encoding::Json, MANY);
         assert_eq!(slices.next_slice().unwrap().items(), 2000);

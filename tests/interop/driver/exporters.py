@@ -116,7 +116,7 @@ class Agent:
     def last_words(self):
         """The last line that it wrote about its troubles."""
         lines = self.log.read_text(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return next((line.strip()[:200] for line in reversed(lines) if line.strip()), "nothing")
 
 
 def count_steps(tree):

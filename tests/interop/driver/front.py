@@ -77,14 +77,16 @@ class Front:
             sent = len(ledger.delivered) + len(ledger.failed)
             rows = store.spans(self.projects[name])
             outcome = Outcome.compare(f"Collector {exporter}", title, sent, ledger, rows)
-            outcome.notes += self.drops(exporter)
+            if outcome.missing:
+                outcome.notes += self.drops(exporter)
             yield outcome
 
     def drops(self, exporter):
         """Why the Collector threw spans away that it had taken: the first line of its log about it, if there is one."""
         for line in self.log.read_text(errors="replace").split("\n"):
             if "Dropping data" in line and f'"{exporter}"' in line:
-                return [line.partition('"error": ')[2][:300]]
+                reason = line.partition('"error": ')[2][:200]
+                return [f"the Collector threw spans away: {reason}"]
         return []
 
     def kill(self):

@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 
 # Seconds that a start or a stop may take; a stop waits for requests under way.
@@ -16,6 +17,36 @@ def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
+
+
+class Refusals:
+    """How long nobody listened on an address, within a few hundredths of a second, as long as the block runs."""
+
+    def __init__(self, address):
+        host, _, port = address.partition(":")
+        self.address = (host, int(port))
+        self.seconds = 0.0
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.watch)
+
+    def __enter__(self):
+        self.thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self.over.set()
+        self.thread.join()
+
+    def watch(self):
+        first = None
+        while not self.over.wait(0.02):
+            try:
+                socket.create_connection(self.address, timeout=1).close()
+            except ConnectionRefusedError:
+                first = first or time.monotonic()
+                self.seconds = time.monotonic() - first
+            except OSError:
+                pass
 
 
 class Program:
@@ -55,6 +86,17 @@ class Program:
         """SIGTERM; returns the exit status."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(PATIENCE_S)
+
+    def restart(self):
+        """SIGTERM, and the same program again on the same ports; returns how many seconds the stop took, and how many
+        passed from then on until it was ready."""
+        began = time.monotonic()
+        status = self.stop()
+        ended = time.monotonic()
+        if status != 0:
+            raise RuntimeError(f"the collector ended with status {status} after SIGTERM, see {self.log.name}")
+        self.start()
+        return ended - began, time.monotonic() - ended
 
     def kill(self):
         if self.process is not None and self.process.poll() is None:

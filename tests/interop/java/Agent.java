@@ -41,6 +41,7 @@ public final class Agent {
     PrintStream file = new PrintStream(System.getenv("INTEROP_LEDGER"));
     OpenTelemetrySdk telemetry =
         AutoConfiguredOpenTelemetrySdk.builder()
+            .disableShutdownHook()
             .addSpanExporterCustomizer((exporter, config) -> new Ledger(exporter, file))
             .build()
             .getOpenTelemetrySdk();

@@ -3,10 +3,8 @@
 import { once } from 'node:events';
 import { openSync, writeSync } from 'node:fs';
 import { setTimeout as pause } from 'node:timers/promises';
-import { DiagConsoleLogger, DiagLogLevel, context, diag, trace } from '@opentelemetry/api';
+import { context, trace } from '@opentelemetry/api';
 import { BatchSpanProcessor, NodeTracerProvider } from '@opentelemetry/sdk-trace-node';
-
-diag.setLogger(new DiagConsoleLogger(), DiagLogLevel.ERROR);
 
 const packages = { 'http/protobuf': 'proto', 'http/json': 'http', grpc: 'grpc' };
 const { OTEL_EXPORTER_OTLP_PROTOCOL: protocol, INTEROP_LEDGER: path } = process.env;
@@ -22,7 +20,9 @@ class Ledger {
   export(spans, done) {
     const ids = spans.map((span) => span.spanContext()).map(({ traceId, spanId }) => traceId + spanId);
     this.exporter.export(spans, (result) => {
-      writeSync(this.file, JSON.stringify({ delivered: result.code === 0, spans: ids }) + '\n');
+      const delivered = result.code === 0;
+      writeSync(this.file, JSON.stringify({ delivered, spans: ids }) + '\n');
+      if (!delivered) console.error(String(result.error));
       done(result);
     });
   }

@@ -67,6 +67,8 @@ async fn otlp_98_a_restart_under_load_loses_nothing(url: &str) {
     assert_eq!(taken.status, 200, "while data is still taken");
     let frames = watching.read_until(|frame| frame.kind == GOAWAY).await;
     assert_eq!(frames.last().unwrap().goaway_code(), 0);
+    // It would wait for this client, as long as the grace is.
+    drop(watching);
     assert!(begin.elapsed() >= Duration::from_millis(900), "connections were ended after {:?}", begin.elapsed());
     let status = tokio::task::block_in_place(|| collector.stop());
     assert!(status.success() && begin.elapsed() < Duration::from_secs(25), "{status} after {:?}", begin.elapsed());
@@ -85,20 +87,29 @@ async fn otlp_98_a_restart_under_load_loses_nothing(url: &str) {
 }
 on_both_stores!(otlp_98_a_restart_under_load_loses_nothing);
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread")]
 async fn otlp_98_requests_that_come_late_are_told_later() {
     let settings = [("VECTOROS_SERVER__SHUTDOWN_DELAY", "0s"), ("VECTOROS_SERVER__SHUTDOWN_GRACE", "5s")];
     let mut collector = Collector::start(OWN_FILE, &settings).await;
     let bearer = format!("Bearer {}", collector.key);
     let headers = [("authorization", bearer.as_str()), ("content-type", PROTOBUF)];
     let body = encoded(agent_trace(0));
-    // One is half sent when the stop comes; it keeps its connection, and the program, until it has its answer.
+    // Two are half sent when the stop comes; they keep their connections, and the program, until they have an answer.
     let mut half = Http1::connect(collector.http).await;
     half.send(&head_bytes("POST", TRACES, &headers, Some(body.len() as u64))).await;
     half.send(&body[..50]).await;
+    let mut other = Http1::connect(collector.http).await;
+    other.send(&head_bytes("POST", TRACES, &headers, Some(body.len() as u64))).await;
     tokio::time::sleep(Duration::from_millis(200)).await;
     collector.terminate();
     tokio::time::sleep(Duration::from_millis(300)).await;
+    // Who comes now is told to come again, and not met by a closed port, which some exporters do not retry.
+    let late = ask(collector.http, "POST", TRACES, &headers, &body).await;
+    assert_eq!((late.status, late.rpc_status().code), (503, Code::Unavailable as i32), "{late:?}");
+    assert!(late.has("retry-after") && late.header("connection") == "close", "{late:?}");
+    let answer = call(collector.http, TRACE_SERVICE, &headers[..1], framed(0, &body)).await;
+    assert_eq!(answer.code(), Code::Unavailable as i32);
+    assert!(answer.retry_info_s().is_some(), "{answer:?}");
     half.send(&body[50..]).await;
     let answer = half.answer().await;
     assert!([200, 503].contains(&answer.status), "{answer:?}");
@@ -106,7 +117,8 @@ async fn otlp_98_requests_that_come_late_are_told_later() {
         assert!(answer.has("retry-after") && answer.rpc_status().code == Code::Unavailable as i32, "{answer:?}");
     }
     assert_eq!(answer.header("connection"), "close");
-    assert!(TcpStream::connect(collector.http).await.is_err(), "nobody new is let in");
+    other.send(&body).await;
+    assert!([200, 503].contains(&other.answer().await.status));
     assert!(tokio::task::block_in_place(|| collector.stop()).success());
 }
 
@@ -266,20 +278,16 @@ async fn otlp_103_the_user_agent_of_a_key_is_shown() {
         listed.as_array().unwrap().iter().find(|key| key["id"] == id).unwrap()["last_user_agent"].clone()
     };
     let long = format!("OTel-OTLP-Exporter-Python/1.44.0 {}", "x".repeat(4_000));
-    for (sent, kept_bytes) in [("OTel-OTLP-Exporter-JavaScript/0.2.1", 35), (long.as_str(), 256)] {
-        assert_eq!(post_with(&collector, TRACES, JSON, &[("user-agent", sent)], b"{}").await.status, 200);
-        let end = Instant::now() + PATIENCE;
-        loop {
-            let shown = shown();
-            let shown = shown.as_str().unwrap_or_default();
-            if !shown.is_empty() && sent.starts_with(shown) {
-                assert!(shown.len() <= kept_bytes, "{} bytes are kept", shown.len());
-                break;
-            }
-            assert!(Instant::now() < end, "{shown:?} is shown");
-            tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(post_with(&collector, TRACES, JSON, &[("user-agent", &long)], b"{}").await.status, 200);
+    let end = Instant::now() + PATIENCE;
+    let shown = loop {
+        match shown().as_str() {
+            Some(shown) if !shown.is_empty() => break shown.to_owned(),
+            other => assert!(Instant::now() < end, "{other:?} is shown"),
         }
-    }
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    assert!(long.starts_with(&shown) && (100..=256).contains(&shown.len()), "{shown:?}");
 }
 
 #[tokio::test]

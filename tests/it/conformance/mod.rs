@@ -8,6 +8,7 @@ mod client;
 mod connections;
 mod content_type;
 mod endpoints;
+mod endurance;
 mod exchange;
 mod hostile;
 mod http2;

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, ServerName};
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion, crypto, version};
 
+use super::client::{Http1, request_bytes, within};
 use crate::collector::{Collector, OWN_FILE};
 
 /// An authority, and what it signed for the collector, in files.
@@ -62,12 +64,20 @@ impl Authority {
         settings.extend_from_slice(more);
         let mut collector = Collector::launch(OWN_FILE, &settings);
         let end = std::time::Instant::now() + crate::collector::PATIENCE;
-        while !collector.log().contains("is ready after") {
+        while !self.is_ready(&collector).await {
             assert!(std::time::Instant::now() < end, "{}", collector.log());
-            tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
         }
         collector.key = collector.make_key("default", &[]);
         collector
+    }
+
+    async fn is_ready(&self, collector: &Collector) -> bool {
+        let config = self.client_config(&[&version::TLS13], &["http/1.1"], true);
+        let Ok(stream) = connect(config, collector).await else { return false };
+        let mut connection = Http1::over(stream);
+        let asked = connection.stream.write_all(&request_bytes("GET", "/readyz", &[], b"")).await;
+        asked.is_ok() && within(connection.try_answer()).await.is_ok_and(|answer| answer.status == 200)
     }
 
     pub fn client_config(
@@ -105,7 +115,7 @@ impl Authority {
 pub async fn connect(config: ClientConfig, collector: &Collector) -> std::io::Result<TlsStream<TcpStream>> {
     let stream = TcpStream::connect(collector.http).await?;
     let name = ServerName::try_from("localhost").unwrap();
-    super::client::within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
+    within(TlsConnector::from(Arc::new(config)).connect(name, stream)).await
 }
 
 fn replace(path: &Path, text: &str) {
