@@ -340,7 +340,7 @@ mod tests {
     /// Runs `check` with the environment and files that `prepare` made, apart from the real ones.
     fn load(prepare: impl FnOnce(&mut figment::Jail)) -> Result<Config, String> {
         let mut result = None;
-        #[allow(clippy::result_large_err)] // the signature is figment's
+        #[expect(clippy::result_large_err, reason = "the signature is figment's")]
         figment::Jail::expect_with(|jail| {
             jail.clear_env();
             prepare(jail);

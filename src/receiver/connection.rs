@@ -170,7 +170,8 @@ async fn serve_http1(socket: Shared, peer: Option<IpAddr>, terms: Arc<Terms>, ph
             }
         })
     };
-    let io = TokioIo::new(Watched { socket: socket.clone(), activity: activity.clone() });
+    let reader = Watched { socket: socket.clone(), activity: activity.clone() };
+    let io = TokioIo::new(tokio::io::join(reader, socket.clone()));
     let mut builder = http1::Builder::new();
     builder.timer(TokioTimer::new()).header_read_timeout(None).max_header_size(HEADERS_BYTES_MAX);
     let connection = builder.serve_connection(io, service);
