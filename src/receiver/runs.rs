@@ -15,11 +15,11 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::model::batch::{Native, NativeOutcome};
+use crate::model::batch::{Native, NativeOutcome, Rejections};
 use crate::model::key::{ApiKey, Scope};
 use crate::model::step::Step;
 use crate::native::{self, BatchForm, Fault, Unreadable};
-use crate::pipeline::{Outcome, Pipeline, Refusal};
+use crate::pipeline::{NativeRequest, Outcome, Pipeline, Refusal};
 use crate::receiver::body::{compression_of, read};
 use crate::receiver::refused;
 use crate::receiver::status::{json_detail, json_refusal};
@@ -61,11 +61,19 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
             Unreadable::Faults(faults) => Failure::Faults(faults),
         })?;
         let mut results = Vec::with_capacity(bodies.len());
-        for body in bodies {
+        let mut rejections = Rejections::default();
+        for (place, body) in bodies.into_iter().enumerate() {
             let result = match body {
                 Ok(body) => submit_one(&pipeline, &incoming, &body).await,
                 Err(fault) => Err(Failure::Faults(vec![fault])),
             };
+            match &result {
+                Err(Failure::Faults(faults)) => {
+                    rejections.add("invalid_run", || (format!("runs[{place}]"), first_of(faults)));
+                }
+                Err(Failure::Refused(refusal)) => refused(&pipeline, Transport::Native, refusal, &head),
+                _ => {}
+            }
             results.push(match result {
                 Ok(run) => BatchResult { status: StatusCode::OK.as_u16(), run: Some(run), detail: None },
                 Err(failure) => {
@@ -74,6 +82,7 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
                 }
             });
         }
+        pipeline.settle_native(&incoming.key, rejections, &incoming.request, Instant::now() + pipeline.hold).await?;
         Ok(BatchResults { results })
     };
     answer(&pipeline, &head, done.await)
@@ -130,7 +139,7 @@ async fn store(
     let deadline = Instant::now() + pipeline.hold;
     let is_append = matches!(native, Native::Append { .. });
     let Outcome { native, rejections, .. } =
-        pipeline.consume_native(&incoming.key, native, steps, incoming.bytes.len() as u64, deadline).await?;
+        pipeline.consume_native(&incoming.key, native, steps, &incoming.request, deadline).await?;
     if let Some(example) = rejections.first.first() {
         return Err(
             Refusal::Malformed(format!("the run cannot be stored: {}: {}", example.place, example.reason)).into()
@@ -152,6 +161,7 @@ async fn store(
 struct Incoming {
     key: Arc<ApiKey>,
     bytes: bytes::Bytes,
+    request: NativeRequest,
     form: BatchForm,
 }
 
@@ -170,7 +180,8 @@ async fn receive(pipeline: &Pipeline, head: &Parts, body: HttpBody) -> Result<In
     let compression = compression_of(&head.headers)?;
     let body = read(pipeline, &head.headers, body, compression, deadline).await?;
     pipeline.quotas.admit_request(&key, body.sent_bytes).map_err(Refusal::OverQuota)?;
-    Ok(Incoming { key, bytes: body.bytes, form })
+    let request = NativeRequest::new(body.bytes.len() as u64, body.sent_bytes);
+    Ok(Incoming { key, bytes: body.bytes, request, form })
 }
 
 fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
@@ -197,6 +208,10 @@ fn answer(pipeline: &Pipeline, head: &Parts, done: Result<impl Serialize, Failur
             (status, axum::Json(body)).into_response()
         }
     }
+}
+
+fn first_of(faults: &[Fault]) -> String {
+    faults.first().map(|fault| fault.msg.clone()).unwrap_or_default()
 }
 
 fn described(failure: &Failure) -> (StatusCode, Value) {

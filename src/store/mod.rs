@@ -3,11 +3,13 @@
 
 mod columns;
 mod error;
+mod ledger;
 mod parts;
 mod plan;
 mod postgres;
 mod queries;
 mod read;
+mod receipts;
 mod remap;
 mod rows;
 mod sqlite;
@@ -32,6 +34,8 @@ use crate::model::query::{Page, RunFilter};
 use crate::model::run::Run;
 use crate::model::step::Step;
 use crate::prices::Prices;
+
+pub use ledger::{AfterReceipt, Asked, Ledger, LetterRow, ReceiptRow, Receipts, RefusedRow, RejectedRow};
 
 /// What the caller does next.
 #[derive(Debug, thiserror::Error)]
@@ -125,7 +129,7 @@ pub struct NewKey {
 }
 
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Ledger {
     /// Applies what is missing of the schema and makes partitions ahead of time. Safe beside other replicas.
     async fn migrate(&self) -> anyhow::Result<()>;
     /// Makes the day partitions around `today` that are missing; to be called every few hours. Nothing to do on SQLite.
@@ -162,9 +166,18 @@ pub trait Store: Send + Sync {
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError>;
 }
 
+impl StoreError {
+    /// SQLSTATE or SQLite's code; says nothing of the data.
+    pub fn code(&self) -> String {
+        let (StoreError::Unavailable(error) | StoreError::Data(error) | StoreError::Broken(error)) = self;
+        error::code(error)
+    }
+}
+
 #[async_trait]
 pub trait StoreWriter: Send {
-    /// Writes all batches in one transaction. Running the same batches again changes nothing.
+    /// Writes all batches and their receipts in one transaction. Running the same batches again changes nothing but the
+    /// receipts, which count it as copies.
     async fn write(
         &mut self,
         batches: &[&Batch],

@@ -4,7 +4,9 @@
 //! `statement-cache-capacity=0` to the URL; nothing else is kept in a session.
 
 mod connection;
+mod ledger;
 mod partitions;
+mod receipts;
 mod statements;
 mod tables;
 
@@ -37,6 +39,9 @@ use crate::prices::Prices;
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
+
+/// Rows over which the receipts of one key and hour are spread at most.
+const SHARDS: i16 = 256;
 
 /// Binds ids, user agents and the time.
 const TOUCH_KEYS: &str = "UPDATE api_keys SET last_used_at = $3, last_user_agent = used.agent \
@@ -113,6 +118,7 @@ impl Store for PostgresStore {
             connection: Lent::new(self.options.clone()),
             tuning: self.tuning,
             prices: self.prices.clone(),
+            shard: rand::random_range(0..SHARDS),
         }))
     }
 
@@ -206,6 +212,8 @@ struct PostgresWriter {
     connection: Lent,
     tuning: Tuning,
     prices: Arc<Prices>,
+    /// Of the receipts: two writers seldom draw the same and then wait for each other's COMMIT.
+    shard: i16,
 }
 
 #[async_trait]
@@ -219,7 +227,8 @@ impl StoreWriter for PostgresWriter {
         let asked = Instant::now();
         let mut connection = self.connection.begin().await?;
         let inline_steps_max = self.tuning.inline_steps_max;
-        let statements = write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices);
+        let statements =
+            write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices, self.shard);
         let written = within(TRANSACTION_MAX, statements).await?;
         self.connection.commit(connection).await?;
         Ok(written)

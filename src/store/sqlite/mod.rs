@@ -1,6 +1,8 @@
 //! The store in a file: SQLite with a write-ahead log, synced at every commit. One connection writes, others read.
 
 mod connection;
+mod ledger;
+mod receipts;
 mod statements;
 mod tables;
 
@@ -36,6 +38,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// How long a connection waits for another process, as the command line beside a running server.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
+
+/// Of the receipts: writers of a file take turns anyway.
+const SHARD: i16 = 0;
 
 pub(super) struct SqliteStore {
     options: SqliteConnectOptions,
@@ -200,7 +205,7 @@ impl StoreWriter for SqliteWriter {
         let mut connection = lent.begin().await?;
         let inline_steps_max = self.tuning.inline_steps_max;
         let written =
-            write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices).await?;
+            write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices, SHARD).await?;
         lent.commit(connection).await?;
         Ok(written)
     }
