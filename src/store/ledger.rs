@@ -20,8 +20,7 @@ pub trait Ledger: Send + Sync {
     /// Adds to what is counted already.
     async fn add_refusals(&self, refusals: &BTreeMap<RefusalKey, RefusalTally>) -> Result<(), StoreError>;
     /// Receipts by key and hour, the newest first.
-    async fn receipts(&self, asked: &Asked, after: Option<&AfterReceipt>, limit: u32)
-    -> Result<Receipts, StoreError>;
+    async fn receipts(&self, asked: &Asked, after: Option<&AfterReceipt>, limit: u32) -> Result<Receipts, StoreError>;
     /// The sum of all of them.
     async fn receipt_totals(&self, asked: &Asked) -> Result<Counts, StoreError>;
     /// The newest, at most `limit`. Those of nobody only when [`ProjectId::NOBODY`], or every project, is asked for.
@@ -236,11 +235,7 @@ macro_rules! sums {
 }
 
 /// One row more than asked for tells whether there is a next page.
-pub(super) fn list_receipts<DB: Database>(
-    asked: &Asked,
-    after: Option<&AfterReceipt>,
-    limit: u32,
-) -> QueryBuilder<DB>
+pub(super) fn list_receipts<DB: Database>(asked: &Asked, after: Option<&AfterReceipt>, limit: u32) -> QueryBuilder<DB>
 where
     for<'q> i64: Encode<'q, DB> + Type<DB>,
     for<'q> String: Encode<'q, DB> + Type<DB>,
@@ -340,8 +335,7 @@ pub(super) fn page(rows: Vec<ReceiptColumns>, asked: &Asked, limit: u32) -> (Rec
     let is_more = rows.len() > limit as usize;
     rows.truncate(limit as usize);
     let last = rows.last().filter(|_| is_more);
-    let next =
-        last.map(|row| AfterReceipt { hour: row.hour, project: row.project, key_id: row.key_id.clone() });
+    let next = last.map(|row| AfterReceipt { hour: row.hour, project: row.project, key_id: row.key_id.clone() });
     let hours = rows.first().zip(rows.last());
     let of_page = hours.map(|(newest, oldest)| Asked {
         since: oldest.hour,

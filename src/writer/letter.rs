@@ -220,7 +220,8 @@ mod tests {
             let letter = letter(&batch, index, "22P05".into(), Uuid::nil());
             assert_eq!((letter.signal, letter.run_id), ("traces", Some(Uuid::from_u128(5))));
             assert_eq!(letter.step_id.as_deref(), Some("00000000000000ab"));
-            serde_json::from_slice(&letter.content).unwrap_or_else(|_| json!(String::from_utf8(letter.content).unwrap()))
+            serde_json::from_slice(&letter.content)
+                .unwrap_or_else(|_| json!(String::from_utf8(letter.content).unwrap()))
         };
         assert_eq!(content(0)["origin"], json!({"resource": {}}));
         assert_eq!((&content(0)["start_ns"], &content(0)["name"]), (&json!(u64::MAX), &json!("n\0")));

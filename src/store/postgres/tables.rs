@@ -11,12 +11,12 @@ use sqlx::types::Json;
 use sqlx::{Arguments, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
+use super::receipts;
 use super::statements::{
     DELETE_LOGS, DELETE_LOOSE_LOGS, DELETE_RUNS, INSERT_LOGS, INSERT_ORIGINS, INSERT_RUNS, INSERT_STEPS, LOCK_DUE_RUNS,
     LOCK_RUNS, LOGS_OF_RUNS, NEIGHBOURS, OLD_STEPS, ORIGIN_BODIES, PARTS_OF_RUNS, STEPS_BY_KEY, STEPS_OF_RUNS, TWINS,
     UPDATE_RUNS, UPDATE_STEPS,
 };
-use super::receipts;
 use crate::assembly::Twin;
 use crate::mapping;
 use crate::model::batch::OriginRow;

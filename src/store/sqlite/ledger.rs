@@ -12,9 +12,7 @@ use crate::model::id::ProjectId;
 use crate::model::receipt::{Counts, RefusalKey, RefusalTally, Used, hour_of};
 use crate::store::ledger::{self, CountsRow, ReceiptColumns, RejectedColumns, WholeLetter};
 use crate::store::receipts::int;
-use crate::store::{
-    AfterReceipt, Asked, Ledger, LetterRow, Receipts, RefusedRow, StoreError, queries, storable,
-};
+use crate::store::{AfterReceipt, Asked, Ledger, LetterRow, Receipts, RefusedRow, StoreError, queries, storable};
 
 /// Binds all columns.
 const ADD_REFUSALS: &str = "INSERT INTO refusals (project_id, key_id, hour, status, reason, user_agent, count, last_at, \
@@ -59,12 +57,7 @@ impl Ledger for SqliteStore {
         Ok(lent.commit(connection).await?)
     }
 
-    async fn receipts(
-        &self,
-        asked: &Asked,
-        after: Option<&AfterReceipt>,
-        limit: u32,
-    ) -> Result<Receipts, StoreError> {
+    async fn receipts(&self, asked: &Asked, after: Option<&AfterReceipt>, limit: u32) -> Result<Receipts, StoreError> {
         let mut query = ledger::list_receipts::<Sqlite>(asked, after, limit);
         let rows: Vec<ReceiptColumns> = query.build_query_as().fetch_all(&self.readers).await?;
         let (mut page, rejected) = ledger::page(rows, asked, limit);

@@ -9,11 +9,11 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
+use super::receipts;
 use super::statements::{
     DELETE_LOOSE_LOGS, DUE_RUNS, INSERT_LOGS, INSERT_ORIGINS, INSERT_RUNS, INSERT_STEPS, NEIGHBOURS, OLD_STEPS,
     PARTS_OF_RUNS, RUNS_BY_KEY, STEPS_BY_KEY, STEPS_OF_RUNS, TWINS, UPDATE_RUN, UPDATE_STEP,
 };
-use super::receipts;
 use crate::assembly::Twin;
 use crate::mapping;
 use crate::model::batch::OriginRow;
