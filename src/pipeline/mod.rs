@@ -23,6 +23,7 @@ use crate::otlp::{DecodeLimits, Malformed, Notes, Slices};
 use crate::prices::Prices;
 use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
 use crate::quota::{OverQuota, Quotas};
+use crate::tally::Tally;
 use crate::telemetry::{ByTransport, ByWhat, Counters, Transport};
 use crate::view::Reader;
 
@@ -130,6 +131,8 @@ pub struct Pipeline {
     /// Keys that were told that metrics are not stored. No more than there are keys.
     pub told_metrics: DashSet<String>,
     pub quarantine: Arc<Quarantine>,
+    /// Requests that were refused, on their way to the store.
+    pub tally: Arc<Tally>,
     pub hold: Duration,
     /// 503 or 429, for limits that pass by themselves.
     pub throttle_status: u16,
@@ -145,6 +148,13 @@ impl Pipeline {
         }
         let presented = key_in(&head.headers, head.uri.query())?;
         Ok(self.auth.authenticate(presented.as_deref(), scope, user_agent(&head.headers)).await?)
+    }
+
+    /// Whose key the headers hold, although the request was refused: one whose secret is right, alive or not, as far as
+    /// it was seen before. Asks no store.
+    pub fn owner(&self, head: &Parts) -> Option<Arc<ApiKey>> {
+        let presented = key_in(&head.headers, head.uri.query()).ok()??;
+        self.auth.owner(&presented)
     }
 
     pub async fn consume_otlp(
