@@ -13,7 +13,8 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::OnceCell;
 
-use crate::model::key::{ApiKey, Quota, Scope, Scopes};
+use crate::model::key::{ApiKey, Scope, Scopes};
+use crate::model::quota::Quota;
 use crate::store::{Store, StoreError};
 
 /// A key that was found is believed this long; a revocation takes effect on every replica within it.

@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::model::id::ProjectId;
+use crate::model::quota::Quota;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
@@ -82,16 +82,4 @@ impl FromStr for Scopes {
         }
         Ok(scopes)
     }
-}
-
-/// Limits of one key, as text like `600/min`; `None` where the configured default holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Quota {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub steps: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<String>,
 }

@@ -7,6 +7,7 @@ pub mod log;
 pub mod step;
 pub mod run;
 pub mod batch;
+pub mod quota;
 pub mod receipt;
 pub mod key;
 pub mod query;

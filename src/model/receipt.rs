@@ -159,15 +159,6 @@ pub struct RefusalTally {
     pub last_detail: String,
 }
 
-/// What a key has used since some hour, by its receipts.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Used {
-    pub requests: u64,
-    /// Items that were really stored: copies cost nothing.
-    pub steps: u64,
-    pub bytes: u64,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -10,13 +10,14 @@ use uuid::Uuid;
 
 use super::StoreError;
 use crate::model::id::ProjectId;
-use crate::model::receipt::{Counts, EXAMPLES_KEPT, Example, RefusalKey, RefusalTally, Used, hour_of};
+use crate::model::quota::Amounts;
+use crate::model::receipt::{Counts, EXAMPLES_KEPT, Example, RefusalKey, RefusalTally, hour_of};
 
 /// What was sent and what became of it. A part of [`super::Store`].
 #[async_trait]
 pub trait Ledger: Send + Sync {
     /// What a key has used since the hour of `since`, by its receipts.
-    async fn usage_since(&self, project: ProjectId, key_id: &str, since: DateTime<Utc>) -> Result<Used, StoreError>;
+    async fn usage_since(&self, project: ProjectId, key_id: &str, since: DateTime<Utc>) -> Result<Amounts, StoreError>;
     /// Adds to what is counted already.
     async fn add_refusals(&self, refusals: &BTreeMap<RefusalKey, RefusalTally>) -> Result<(), StoreError>;
     /// Receipts by key and hour, the newest first.
@@ -154,8 +155,8 @@ pub(super) struct WholeLetter {
     pub content: Vec<u8>,
 }
 
-pub(super) fn used((requests, steps, bytes): (i64, i64, i64)) -> Used {
-    Used { requests: count(requests), steps: count(steps), bytes: count(bytes) }
+pub(super) fn used((requests, steps, bytes): (i64, i64, i64)) -> Amounts {
+    Amounts { requests: count(requests), steps: count(steps), bytes: count(bytes) }
 }
 
 #[derive(FromRow)]

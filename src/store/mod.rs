@@ -29,11 +29,13 @@ use uuid::Uuid;
 use crate::assembly::{LifeCycle, RunLogs};
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::{ApiKey, Quota, Scopes};
+use crate::model::key::{ApiKey, Scopes};
 use crate::model::query::{Page, RunFilter};
+use crate::model::quota::Quota;
 use crate::model::run::Run;
 use crate::model::step::Step;
 use crate::prices::Prices;
+use crate::quota::{Ask, Grant};
 
 pub use ledger::{AfterReceipt, Asked, Ledger, LetterRow, ReceiptRow, Receipts, RefusedRow, RejectedRow};
 
@@ -162,6 +164,8 @@ pub trait Store: Ledger {
     async fn set_quota(&self, id: &str, quota: &Quota) -> Result<bool, StoreError>;
     /// Notes that the keys with these ids were used, each by the user agent beside it. An earlier use changes nothing.
     async fn touch_keys(&self, used: &HashMap<String, String>, now: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Takes parts of the rates of a key. Whoever uses the same database takes from the same amounts.
+    async fn lease(&self, project: ProjectId, key_id: &str, asks: &[Ask]) -> Result<Vec<Grant>, StoreError>;
     /// The project by name, created if absent (for `API_KEY`, which belongs to `default`).
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError>;
 }

@@ -13,6 +13,7 @@ pub fn mend(reason: &str) -> &'static str {
         "scope" => "use a key with the scope that the request needs: `vectoros keys create --scope …`",
         "key_store_away" => "nothing to mend at the sender: the database was away, and it shall try again",
         "over_quota" => "send more slowly, or raise the quota of the key: `vectoros keys quota`",
+        "quota_used_up" => "wait for the next day or month of the quota, or raise it: `vectoros keys quota`",
         "larger_than_quota" => "send smaller requests, or raise the quota of the key: `vectoros keys quota`",
         "malformed" => "check the exporter: the detail says where the body cannot be read",
         "too_large" => "send smaller batches: OTEL_BSP_MAX_EXPORT_BATCH_SIZE, or raise limits.body_bytes",

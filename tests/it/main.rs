@@ -13,5 +13,6 @@ mod logs;
 mod native;
 mod otlp;
 mod prices;
+mod quota;
 mod spans;
 mod store;

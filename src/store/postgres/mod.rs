@@ -4,6 +4,7 @@
 //! `statement-cache-capacity=0` to the URL; nothing else is kept in a session.
 
 mod connection;
+mod leases;
 mod ledger;
 mod partitions;
 mod receipts;
@@ -32,9 +33,11 @@ use super::{
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::{ApiKey, Quota};
+use crate::model::key::ApiKey;
 use crate::model::query::{Page, RunFilter};
+use crate::model::quota::Quota;
 use crate::prices::Prices;
+use crate::quota::{Ask, Grant};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -199,6 +202,13 @@ impl Store for PostgresStore {
         let (ids, agents): (Vec<&String>, Vec<&String>) = used.iter().unzip();
         sqlx::query(TOUCH_KEYS).bind(ids).bind(agents).bind(now).execute(&self.pool).await?;
         Ok(())
+    }
+
+    async fn lease(&self, project: ProjectId, key_id: &str, asks: &[Ask]) -> Result<Vec<Grant>, StoreError> {
+        let mut transaction = self.pool.begin_with(leases::BEGIN).await?;
+        let grants = leases::lease(&mut transaction, project, key_id, asks).await?;
+        transaction.commit().await?;
+        Ok(grants)
     }
 
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError> {

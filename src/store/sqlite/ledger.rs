@@ -9,7 +9,8 @@ use uuid::Uuid;
 
 use super::SqliteStore;
 use crate::model::id::ProjectId;
-use crate::model::receipt::{Counts, RefusalKey, RefusalTally, Used, hour_of};
+use crate::model::quota::Amounts;
+use crate::model::receipt::{Counts, RefusalKey, RefusalTally, hour_of};
 use crate::store::ledger::{self, CountsRow, ReceiptColumns, RejectedColumns, WholeLetter};
 use crate::store::receipts::int;
 use crate::store::{AfterReceipt, Asked, Ledger, LetterRow, Receipts, RefusedRow, StoreError, queries, storable};
@@ -23,7 +24,7 @@ const ADD_REFUSALS: &str = "INSERT INTO refusals (project_id, key_id, hour, stat
 
 #[async_trait]
 impl Ledger for SqliteStore {
-    async fn usage_since(&self, project: ProjectId, key_id: &str, since: DateTime<Utc>) -> Result<Used, StoreError> {
+    async fn usage_since(&self, project: ProjectId, key_id: &str, since: DateTime<Utc>) -> Result<Amounts, StoreError> {
         let sums = sqlx::query_as(ledger::USAGE_SINCE)
             .bind(project.0)
             .bind(storable::text(key_id).into_owned())

@@ -1,6 +1,7 @@
 //! The store in a file: SQLite with a write-ahead log, synced at every commit. One connection writes, others read.
 
 mod connection;
+mod leases;
 mod ledger;
 mod receipts;
 mod statements;
@@ -21,6 +22,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use self::connection::{Lent, assert_durable, durable};
+use self::leases::Leases;
 use super::columns::{KeyRow, RunRow, decoded};
 use super::{
     NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read, remap, storable, sweep,
@@ -29,9 +31,11 @@ use super::{
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::{ApiKey, Quota};
+use crate::model::key::ApiKey;
 use crate::model::query::{Page, RunFilter};
+use crate::model::quota::Quota;
 use crate::prices::Prices;
+use crate::quota::{Ask, Grant};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -47,6 +51,7 @@ pub(super) struct SqliteStore {
     readers: SqlitePool,
     /// Writers, the sweeper and keys take turns.
     connection: Arc<Mutex<Lent>>,
+    leases: Leases,
     tuning: Tuning,
     prices: Arc<Prices>,
 }
@@ -65,7 +70,7 @@ impl SqliteStore {
             .acquire_timeout(ACQUIRE_MAX)
             .connect_lazy_with(file.pragma("query_only", "1"));
         let connection = Arc::new(Mutex::new(Lent::new(options.clone(), connection)));
-        Ok(SqliteStore { options, readers, connection, tuning, prices })
+        Ok(SqliteStore { options, readers, connection, leases: Leases::default(), tuning, prices })
     }
 }
 
@@ -177,6 +182,10 @@ impl Store for SqliteStore {
             FROM json_each($1) AS used WHERE key_id = used.key AND COALESCE(last_used_at < $2, TRUE)";
         execute!(self, TOUCH_KEYS, storable::to_json(used)?, storable::time(now));
         Ok(())
+    }
+
+    async fn lease(&self, project: ProjectId, key_id: &str, asks: &[Ask]) -> Result<Vec<Grant>, StoreError> {
+        Ok(self.leases.lease(project, key_id, asks, Utc::now()))
     }
 
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError> {

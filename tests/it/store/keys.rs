@@ -1,6 +1,7 @@
 //! Keys and projects.
 
-use vectoros::model::key::{Quota, Scopes};
+use vectoros::model::key::Scopes;
+use vectoros::model::quota::Quota;
 use vectoros::store::{NewKey, Store, StoreError};
 
 use super::on_both;
@@ -14,7 +15,7 @@ fn new_key(id: &str) -> NewKey {
         name: Some("laptop".into()),
         project_name: "shop".into(),
         scopes: Scopes::INGEST_AND_READ,
-        quota: Quota { requests: Some("600/min".into()), ..Quota::default() },
+        quota: "requests=600/min".parse().unwrap(),
         secret_hash: [7; 32],
         expires_at: Some(at(1000)),
     }
@@ -48,7 +49,7 @@ async fn a_key_lives_and_is_revoked(store: &dyn Store) {
         "never moves back"
     );
 
-    let quota = Quota { bytes: Some("1GiB/min".into()), ..Quota::default() };
+    let quota: Quota = "bytes=1GiB/min,bytes=1TiB/month".parse().unwrap();
     assert!(store.set_quota("abcdefgh", &quota).await.unwrap());
     assert!(!store.set_quota("unknown", &quota).await.unwrap());
     assert_eq!(store.key("abcdefgh").await.unwrap().unwrap().quota, quota);

@@ -6,7 +6,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use uuid::Uuid;
 use vectoros::model::batch::{Batch, Rejections};
 use vectoros::model::id::ProjectId;
-use vectoros::model::receipt::{Counts, DeadLetter, Receipt, RefusalKey, RefusalTally, Used, hour_of};
+use vectoros::model::quota::Amounts;
+use vectoros::model::receipt::{Counts, DeadLetter, Receipt, RefusalKey, RefusalTally, hour_of};
 use vectoros::model::step::Status;
 use vectoros::store::{Asked, ReceiptRow, Store};
 
@@ -139,10 +140,10 @@ async fn a_key_tells_what_it_used(store: &dyn Store) {
         .await;
     write(store, &[sent("k", 3_600, steps(ours, 2)), sent("other", 3_600, steps(ours, 3))]).await;
     let used = |since| store.usage_since(ours, "k", since);
-    assert_eq!(used(at(0)).await.unwrap(), Used { requests: 3, steps: 2, bytes: 300 });
-    assert_eq!(used(at(3_700)).await.unwrap(), Used { requests: 2, steps: 1, bytes: 200 }, "of the whole hour");
-    assert_eq!(used(at(7_300)).await.unwrap(), Used::default());
-    assert_eq!(store.usage_since(ours, "nobody", at(0)).await.unwrap(), Used::default());
+    assert_eq!(used(at(0)).await.unwrap(), Amounts { requests: 3, steps: 2, bytes: 300 });
+    assert_eq!(used(at(3_700)).await.unwrap(), Amounts { requests: 2, steps: 1, bytes: 200 }, "of the whole hour");
+    assert_eq!(used(at(7_300)).await.unwrap(), Amounts::default());
+    assert_eq!(store.usage_since(ours, "nobody", at(0)).await.unwrap(), Amounts::default());
 }
 
 fn refused(project: ProjectId, reason: &'static str, user_agent: &str) -> RefusalKey {
