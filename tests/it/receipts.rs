@@ -343,8 +343,9 @@ async fn what_the_database_refuses_becomes_a_dead_letter(url: &str) {
     let (_, run) = collector.get(&format!("/runs/{}", run_id(1))).await;
     assert_eq!(run["run"]["step_count"], 2, "its neighbours are stored");
     // A run is stored whole or not at all.
-    let (status, answer) =
-        collector.post("/runs", &json!({"model": "m", "input": "q", "status": "success", "steps": [{"name": "poison"}, {}]})).await;
+    let (status, answer) = collector
+        .post("/runs", &json!({"model": "m", "input": "q", "status": "success", "steps": [{"name": "poison"}, {}]}))
+        .await;
     assert_eq!(status, 400, "{answer}");
 
     let (_, page) = collector.get("/receipts/dead-letters?limit=1").await;
