@@ -1,6 +1,7 @@
 //! What goes out: the query API, health and metrics. Everything but health needs a key and stays in its project.
 
 mod health;
+mod receipts;
 mod runs;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,9 +14,10 @@ use serde_json::json;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Refusal};
 use crate::receiver::otlp_http;
-use crate::store::Store;
+use crate::receiver::status::json_refusal;
+use crate::store::{Store, StoreError};
 use crate::view::Reader;
 
 /// Answers that are smaller than this gain nothing from gzip.
@@ -45,6 +47,14 @@ impl Api {
     }
 }
 
+fn store_failed(error: &StoreError) -> Response {
+    match error {
+        StoreError::Unavailable(_) => tracing::warn!(%error, "a query has to wait"),
+        StoreError::Data(_) | StoreError::Broken(_) => tracing::error!(%error, "a query failed"),
+    }
+    json_refusal(&Refusal::Busy)
+}
+
 /// A path that exists, asked in a way that it does not answer; `Allow` is set by the router.
 pub async fn wrong_method() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, axum::Json(json!({"detail": "Method not allowed"}))).into_response()
@@ -55,6 +65,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/runs", get(runs::list))
         .route("/", get(health::welcome).fallback(otlp_http::unknown_path))
         .route("/runs/{run_id}", get(runs::show))
+        .route("/receipts", get(receipts::list))
+        .route("/receipts/dead-letters", get(receipts::dead_letters))
+        .route("/receipts/dead-letters/{id}", get(receipts::dead_letter))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -25,6 +25,7 @@ use crate::otlp::{DecodeLimits, Malformed, Notes, Slices};
 use crate::prices::Prices;
 use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
 use crate::quota::OverQuota;
+use crate::tally::Tally;
 use crate::telemetry::{ByTransport, ByWhat, Counters, Transport};
 use crate::view::Reader;
 
@@ -144,6 +145,8 @@ pub struct Pipeline {
     /// Keys that were told that metrics are not stored. No more than there are keys.
     pub told_metrics: DashSet<String>,
     pub quarantine: Arc<Quarantine>,
+    /// Requests that were refused, on their way to the store.
+    pub tally: Arc<Tally>,
     pub hold: Duration,
     /// 503 or 429, for limits that pass by themselves.
     pub throttle_status: u16,
@@ -159,6 +162,13 @@ impl Pipeline {
         }
         let presented = key_in(&head.headers, head.uri.query())?;
         Ok(self.auth.authenticate(presented.as_deref(), scope, user_agent(&head.headers)).await?)
+    }
+
+    /// Whose key the headers hold, although the request was refused: one whose secret is right, alive or not, as far as
+    /// it was seen before. Asks no store.
+    pub fn owner(&self, head: &Parts) -> Option<Arc<ApiKey>> {
+        let presented = key_in(&head.headers, head.uri.query()).ok()??;
+        self.auth.owner(&presented)
     }
 
     /// Whether the key may send one more request, asked before its body is read. Exporters that would be told to come again

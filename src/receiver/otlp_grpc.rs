@@ -33,6 +33,8 @@ pub async fn export(pipeline: Arc<Pipeline>, signal: Signal, request: Request) -
     if !is_grpc(&head.headers) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let refusal = Refusal::Unsupported("a gRPC method was called without Content-Type application/grpc".into());
+        refused(&pipeline, Transport::Grpc, &refusal, &head);
         return response;
     }
     let mut response = match take(&pipeline, signal, &head, body).await {

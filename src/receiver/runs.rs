@@ -22,8 +22,8 @@ use crate::model::step::Step;
 use crate::native::{self, BatchForm, Fault, Unreadable};
 use crate::pipeline::{NATIVE_QUOTA_HOLD, NativeRequest, Outcome, Pipeline, Refusal};
 use crate::receiver::body::{compression_of, read};
-use crate::receiver::refused;
 use crate::receiver::status::{add_rate_limits, json_detail, json_refusal};
+use crate::receiver::{refused, refused_as};
 use crate::telemetry::Transport;
 
 /// A native request that did not succeed.
@@ -128,6 +128,8 @@ async fn answer<T: Serialize>(
         }
         Err(failure) => {
             let (status, body) = described(&failure);
+            let (reason, detail) = told(&failure);
+            refused_as(pipeline, Transport::Native, status, reason, &detail, &head);
             (status, axum::Json(body)).into_response()
         }
     };
@@ -224,6 +226,16 @@ fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
         "application/json" => Ok(BatchForm::Object),
         "application/x-ndjson" | "application/jsonl" => Ok(BatchForm::Lines),
         _ => Err(Refusal::Unsupported("send Content-Type: application/json".into())),
+    }
+}
+
+/// Reason and detail of a request that the pipeline did not refuse, for the accounts.
+fn told(failure: &Failure) -> (&'static str, String) {
+    match failure {
+        Failure::Faults(faults) => ("invalid_run", first_of(faults)),
+        Failure::Conflict(run_id) | Failure::Finished(run_id) => ("conflict", format!("run {run_id} is not running")),
+        Failure::NotFound => ("unknown_run", "Run not found".to_owned()),
+        Failure::Refused(refusal) => ("malformed", refusal.to_string()),
     }
 }
 

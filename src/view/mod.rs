@@ -1,6 +1,8 @@
 //! Runs as they are read: loaded, assembled again with the time of asking, and shown as JSON.
 
 pub mod filter;
+pub mod mend;
+pub mod receipts;
 pub mod render;
 
 use std::collections::HashMap;
