@@ -151,6 +151,7 @@ mod tests {
             scopes: Scopes::INGEST_AND_READ,
             quota,
             secret_hash: [0; 32],
+            previous: None,
             created_at: chrono::DateTime::UNIX_EPOCH,
             expires_at: None,
             revoked_at: None,

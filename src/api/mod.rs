@@ -1,21 +1,24 @@
-//! What goes out: the query API, health and metrics. Everything but health needs a key and stays in its project.
+//! What goes out: the query API, health and metrics; and the administration of keys. Everything but health needs a key and stays in its project.
 
 mod health;
+mod key_bodies;
+mod keys;
 mod runs;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::StatusCode;
 use serde_json::json;
 use tower_http::compression::CompressionLayer;
 use tower_http::compression::predicate::SizeAbove;
 
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Refusal};
 use crate::receiver::otlp_http;
-use crate::store::Store;
+use crate::receiver::status::json_refusal;
+use crate::store::{Store, StoreError};
 use crate::view::Reader;
 
 /// Answers that are smaller than this gain nothing from gzip.
@@ -50,11 +53,23 @@ pub async fn wrong_method() -> Response {
     (StatusCode::METHOD_NOT_ALLOWED, axum::Json(json!({"detail": "Method not allowed"}))).into_response()
 }
 
+/// The store cannot be asked now: come again.
+fn store_failed(error: &StoreError) -> Response {
+    match error {
+        StoreError::Unavailable(_) => tracing::warn!(%error, "a query has to wait"),
+        StoreError::Data(_) | StoreError::Broken(_) => tracing::error!(%error, "a query failed"),
+    }
+    json_refusal(&Refusal::Busy)
+}
+
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/runs", get(runs::list))
         .route("/", get(health::welcome).fallback(otlp_http::unknown_path))
         .route("/runs/{run_id}", get(runs::show))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{id}", get(keys::show).patch(keys::change).delete(keys::revoke))
+        .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -10,11 +10,9 @@ use http::request::Parts;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::api::Api;
+use crate::api::{Api, store_failed};
 use crate::model::key::Scope;
-use crate::pipeline::Refusal;
 use crate::receiver::status::json_refusal;
-use crate::store::StoreError;
 use crate::view;
 
 pub async fn list(State(api): State<Arc<Api>>, head: Parts) -> Response {
@@ -60,12 +58,4 @@ fn moved(holder: Uuid) -> Response {
 
 fn not_found() -> Response {
     (StatusCode::NOT_FOUND, axum::Json(json!({"detail": "Run not found"}))).into_response()
-}
-
-fn store_failed(error: &StoreError) -> Response {
-    match error {
-        StoreError::Unavailable(_) => tracing::warn!(%error, "a query has to wait"),
-        StoreError::Data(_) | StoreError::Broken(_) => tracing::error!(%error, "a query failed"),
-    }
-    json_refusal(&Refusal::Busy)
 }

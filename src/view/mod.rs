@@ -1,6 +1,7 @@
-//! Runs as they are read: loaded, assembled again with the time of asking, and shown as JSON.
+//! Keys, and runs as they are read: loaded, assembled again with the time of asking, and shown as JSON.
 
 pub mod filter;
+pub mod keys;
 pub mod render;
 
 use std::collections::HashMap;
