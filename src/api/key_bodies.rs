@@ -127,7 +127,12 @@ impl<'a> Body<'a> {
         for (what, limit) in limits {
             let one = Value::Object(Map::from_iter([(what.clone(), limit.clone())]));
             if let Err(error) = serde_json::from_value::<Quota>(one) {
-                self.faults.add_at("value_error", vec!["quota".into(), what.as_str().into()], &error.to_string(), limit);
+                self.faults.add_at(
+                    "value_error",
+                    vec!["quota".into(), what.as_str().into()],
+                    &error.to_string(),
+                    limit,
+                );
                 is_good = false;
             }
         }
@@ -181,17 +186,22 @@ mod tests {
 
     fn places(faults: Vec<Fault>) -> Vec<String> {
         let names = |fault: &Fault| {
-            fault.loc.iter().map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned)).collect::<Vec<_>>().join(".")
+            fault
+                .loc
+                .iter()
+                .map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned))
+                .collect::<Vec<_>>()
+                .join(".")
         };
         faults.iter().map(names).collect()
     }
 
     #[test]
     fn an_empty_object_asks_for_a_key_that_sends_and_reads_for_ever() {
-        let usual =
-            Wanted { name: None, scopes: Scopes::INGEST_AND_READ, quota: Quota::default(), expires_at: None };
+        let usual = Wanted { name: None, scopes: Scopes::INGEST_AND_READ, quota: Quota::default(), expires_at: None };
         assert_eq!(wanted(&json!({}), now()), Ok(usual));
-        let body = json!({"name": "ci", "scopes": ["admin", "ingest"], "quota": {"requests": "5/min"}, "expires_in": "1d"});
+        let body =
+            json!({"name": "ci", "scopes": ["admin", "ingest"], "quota": {"requests": "5/min"}, "expires_in": "1d"});
         let read = wanted(&body, now()).unwrap();
         assert_eq!((read.name.as_deref(), read.scopes.words()), (Some("ci"), vec!["ingest", "admin"]));
         assert_eq!(read.expires_at, Some(now() + TimeDelta::days(1)));
@@ -207,8 +217,14 @@ mod tests {
         let mut found = places(wanted(&body, now()).unwrap_err());
         found.sort();
         let expected = [
-            "body.expires_at", "body.expires_in", "body.name", "body.project", "body.quota.apples",
-            "body.quota.requests", "body.scopes.1", "body.scopes.2",
+            "body.expires_at",
+            "body.expires_in",
+            "body.name",
+            "body.project",
+            "body.quota.apples",
+            "body.quota.requests",
+            "body.scopes.1",
+            "body.scopes.2",
         ];
         assert_eq!(found, expected);
         for (body, place) in [

@@ -7,28 +7,41 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::model::key::ApiKey;
 use crate::store::{Store, StoreError};
 
-/// A key is believed this long after it was looked up; a revocation takes effect on every replica within it.
-const FRESH: Duration = Duration::from_secs(4);
-/// A key that is used is looked up again from this age on, beside its requests, so that none of them waits for it.
-const RENEWED_AFTER: Duration = Duration::from_secs(2);
-/// While the store is away, a key that was good is good until this age.
-const STALE_GRACE: Duration = Duration::from_secs(60);
-/// How long a request with a key that is no longer fresh waits for the store's word. Who does not answer in this time is
-/// away.
-const ANSWER_MAX: Duration = Duration::from_secs(1);
-/// The same while the store is known to be away: it is waited for by the commit, whose time is measured so that the sender's
-/// own patience lasts for a second try.
-const AWAY_ANSWER_MAX: Duration = Duration::from_millis(250);
+/// How long what is known holds.
+struct Times {
+    /// A key is believed this long after it was looked up; a revocation takes effect on every replica within it.
+    fresh: Duration,
+    /// A key that is used is looked up again from this age on, beside its requests, so that none of them waits for it.
+    renewed_after: Duration,
+    /// While the store is away, a key that was good is good until this age.
+    stale_grace: Duration,
+    /// How long a request with a key that is no longer fresh waits for the store's word. Who does not answer in this time is
+    /// away.
+    answer_max: Duration,
+    /// The same while the store is known to be away: it is waited for by the commit, whose time is measured so that the
+    /// sender's own patience lasts for a second try.
+    away_answer_max: Duration,
+}
+
+const TIMES: Times = Times {
+    fresh: Duration::from_secs(4),
+    renewed_after: Duration::from_secs(2),
+    stale_grace: Duration::from_secs(60),
+    answer_max: Duration::from_secs(1),
+    away_answer_max: Duration::from_millis(250),
+};
+
 /// Keys in memory, all of them real.
 const KEYS_MAX: u64 = 50_000;
 /// Look-ups at a time for keys that are not known to be good, so that made-up ones never stand in the way of the others.
@@ -43,6 +56,7 @@ type Flights = Mutex<HashMap<String, Arc<Flight>>>;
 
 pub struct KnownKeys {
     store: Arc<dyn Store>,
+    times: Times,
     good: Cache<String, Looked>,
     /// Ids that are looked up or waited for now, so that each is looked up once at a time.
     flights: Flights,
@@ -82,8 +96,13 @@ struct Landed {
 
 impl KnownKeys {
     pub fn new(store: Arc<dyn Store>) -> KnownKeys {
+        KnownKeys::with(store, TIMES)
+    }
+
+    fn with(store: Arc<dyn Store>, times: Times) -> KnownKeys {
         KnownKeys {
             store,
+            times,
             good: Cache::new(KEYS_MAX),
             flights: Flights::default(),
             strangers: Semaphore::new(STRANGERS_MAX),
@@ -103,14 +122,14 @@ impl KnownKeys {
         let admitted = admitted_of(kept.as_ref(), presented_hash, Utc::now());
         if let (Some(looked), Some(key)) = (kept, admitted) {
             match looked.begun.elapsed() {
-                age if age < RENEWED_AFTER => return Ok(Some(key)),
-                age if age < FRESH => {
+                age if age < self.times.renewed_after => return Ok(Some(key)),
+                age if age < self.times.fresh => {
                     if !looked.is_renewed.swap(true, Ordering::AcqRel) {
                         tokio::spawn(self.clone().renew(id.to_owned(), looked));
                     }
                     return Ok(Some(key));
                 }
-                age if age < STALE_GRACE => match self.word_on(id, looked).await {
+                age if age < self.times.stale_grace => match self.word_on(id, looked).await {
                     Some(Ok(newer)) => {
                         if let Some(key) = admitted_of(Some(&newer), presented_hash, Utc::now()) {
                             return Ok(Some(key));
@@ -130,7 +149,8 @@ impl KnownKeys {
 
     /// What the store says about a key that was good, later than `looked`; `None` when it does not say it in time.
     async fn word_on(self: &Arc<Self>, id: &str, looked: Looked) -> Option<LookUp> {
-        let wait = if self.is_away.load(Ordering::Acquire) { AWAY_ANSWER_MAX } else { ANSWER_MAX };
+        let is_away = self.is_away.load(Ordering::Acquire);
+        let wait = if is_away { self.times.away_answer_max } else { self.times.answer_max };
         // A task, so that an answer which comes after this request went on still counts for the next one.
         let asked = tokio::spawn(self.clone().renew(id.to_owned(), looked));
         match tokio::time::timeout(wait, asked).await {

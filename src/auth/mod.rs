@@ -6,12 +6,13 @@ pub mod secret;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::Utc;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::model::key::{ApiKey, Quota, Scope, Scopes};
 use crate::store::Store;
@@ -85,7 +86,7 @@ impl Authenticator {
                     key
                 }
                 None => {
-                    tokio::time::sleep_until((looked_at + REFUSED_AFTER).into()).await;
+                    tokio::time::sleep_until(looked_at + REFUSED_AFTER).await;
                     return Err(AuthError::Invalid);
                 }
             },

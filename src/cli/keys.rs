@@ -166,11 +166,7 @@ fn end_of(now: DateTime<Utc>, after: Duration) -> anyhow::Result<DateTime<Utc>> 
 }
 
 /// What one of `--in` and `--at` says.
-fn end_or_never(
-    now: DateTime<Utc>,
-    after: Option<&str>,
-    at: Option<&str>,
-) -> anyhow::Result<Option<DateTime<Utc>>> {
+fn end_or_never(now: DateTime<Utc>, after: Option<&str>, at: Option<&str>) -> anyhow::Result<Option<DateTime<Utc>>> {
     match (after, at) {
         (Some("never"), _) | (_, Some("never")) => Ok(None),
         (Some(after), _) => {
@@ -178,7 +174,8 @@ fn end_or_never(
             end_of(now, after).context("--in").map(Some)
         }
         (None, Some(at)) => {
-            let at = DateTime::parse_from_rfc3339(at).context("--at takes a time such as 2027-01-31T00:00:00Z, or never")?;
+            let at =
+                DateTime::parse_from_rfc3339(at).context("--at takes a time such as 2027-01-31T00:00:00Z, or never")?;
             Ok(Some(at.to_utc()))
         }
         (None, None) => bail!("say when: --in 90d, --at 2027-01-31T00:00:00Z, or never"),

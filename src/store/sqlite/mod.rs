@@ -21,8 +21,8 @@ use uuid::Uuid;
 use self::connection::{Lent, assert_durable, durable};
 use super::columns::{KeyRow, RunRow, decoded};
 use super::{
-    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read, remap, storable, sweep,
-    write,
+    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read,
+    remap, storable, sweep, write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
