@@ -11,6 +11,7 @@ use anyhow::Context;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::admission::Admission;
 use crate::api::{self, Api};
 use crate::assembly::{LifeCycle, Scopes};
 use crate::auth::Authenticator;
@@ -19,7 +20,6 @@ use crate::otlp::DecodeLimits;
 use crate::pipeline::Pipeline;
 use crate::prices::Prices;
 use crate::queue::{Budget, Queue};
-use crate::quota::Quotas;
 use crate::receiver::connection::{Phase, Terms};
 use crate::receiver::grpc_services::{self, Health};
 use crate::receiver::listen::{self, Bounds, Door, Listener};
@@ -250,7 +250,7 @@ impl Parts {
         let reader = Arc::new(Reader::new(store.clone(), life_cycle(config)));
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
-            quotas: Arc::new(Quotas::new(config.quota.clone())),
+            admission: Arc::new(Admission::new(store.clone(), counters.clone(), config.quota.clone())),
             budget: Budget::new(config.ingest.queue_bytes.as_u64(), counters.clone()),
             queue: Arc::new(Queue::default()),
             reader: reader.clone(),

@@ -29,6 +29,8 @@ pub mod view;
 
 pub mod auth;
 
+pub mod admission;
+
 pub mod queue;
 
 pub mod writer;

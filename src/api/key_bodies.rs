@@ -6,7 +6,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value};
 
-use crate::model::key::{KeyChanges, Quota, Scopes};
+use crate::model::key::{KeyChanges, Scopes};
+use crate::model::quota::Quota;
 use crate::native::{Fault, Faults};
 
 /// Longest name of a key, in bytes.
@@ -28,7 +29,7 @@ pub fn wanted(body: &Value, now: DateTime<Utc>) -> Result<Wanted, Vec<Fault>> {
     let mut body = Body::new(body, &["name", "scopes", "quota", "expires_in", "expires_at"])?;
     let name = body.read("name", name).flatten();
     let scopes = body.scopes().unwrap_or(Scopes::INGEST_AND_READ);
-    let quota = body.quota().unwrap_or_default();
+    let quota = body.quota(&Quota::default()).unwrap_or_default();
     let after = body.read("expires_in", |value| after(value, now));
     let at = body.read("expires_at", |value| end(value)).flatten();
     let expires_at = after.or(at);
@@ -40,11 +41,12 @@ pub fn wanted(body: &Value, now: DateTime<Utc>) -> Result<Wanted, Vec<Fault>> {
     body.done(Wanted { name, scopes, quota, expires_at })
 }
 
-/// `{"name"?, "quota"?, "expires_at"?}`; null for no name and for never. A quota takes the place of the whole one.
-pub fn changes(body: &Value) -> Result<KeyChanges, Vec<Fault>> {
+/// `{"name"?, "quota"?, "expires_at"?}`; null for no name and for never. Of the `present` quota stays what is not named; null
+/// takes the default again.
+pub fn changes(body: &Value, present: &Quota) -> Result<KeyChanges, Vec<Fault>> {
     let mut body = Body::new(body, &["name", "quota", "expires_at"])?;
     let name = body.read("name", name);
-    let quota = body.quota();
+    let quota = body.quota(present);
     let expires_at = body.read("expires_at", |value| end(value));
     body.done(KeyChanges { name, quota, expires_at })
 }
@@ -115,8 +117,8 @@ impl<'a> Body<'a> {
         Some(scopes)
     }
 
-    /// Each limit is checked by itself, so that every fault is found.
-    fn quota(&mut self) -> Option<Quota> {
+    /// The `present` quota changed by what is named. Each limit is checked by itself, so that every fault is found.
+    fn quota(&mut self, present: &Quota) -> Option<Quota> {
         let value = self.fields.get("quota")?;
         let Some(limits) = value.as_object() else {
             let accepted = "expected an object such as {\"requests\": \"600/min\", \"steps\": \"unlimited\"}";
@@ -124,6 +126,7 @@ impl<'a> Body<'a> {
             return None;
         };
         let mut is_good = true;
+        let mut whole = serde_json::to_value(present).unwrap_or_default();
         for (what, limit) in limits {
             let one = Value::Object(Map::from_iter([(what.clone(), limit.clone())]));
             if let Err(error) = serde_json::from_value::<Quota>(one) {
@@ -135,11 +138,12 @@ impl<'a> Body<'a> {
                 );
                 is_good = false;
             }
+            whole[what] = limit.clone();
         }
         if !is_good {
             return None;
         }
-        let quota = serde_json::from_value(value.clone());
+        let quota = serde_json::from_value(whole);
         let faults = &mut self.faults;
         quota.map_err(|error| faults.add_at("value_error", vec!["quota".into()], &error.to_string(), value)).ok()
     }
@@ -242,10 +246,13 @@ mod tests {
 
     #[test]
     fn changes_tell_absent_from_null() {
-        assert_eq!(changes(&json!({})), Ok(KeyChanges::default()));
-        let read = changes(&json!({"name": null, "expires_at": null})).unwrap();
+        let present = "requests=5/min,steps=9/day".parse().unwrap();
+        assert_eq!(changes(&json!({}), &present), Ok(KeyChanges::default()));
+        let read = changes(&json!({"name": null, "expires_at": null}), &present).unwrap();
         assert_eq!(read, KeyChanges { name: Some(None), quota: None, expires_at: Some(None) });
-        assert_eq!(places(changes(&json!({"scopes": ["read"]})).unwrap_err()), ["body.scopes"]);
+        let read = changes(&json!({"quota": {"steps": null, "bytes": "1GiB/day"}}), &present).unwrap();
+        assert_eq!(read.quota, Some("requests=5/min,bytes=1GiB/day".parse().unwrap()));
+        assert_eq!(places(changes(&json!({"scopes": ["read"]}), &present).unwrap_err()), ["body.scopes"]);
     }
 
     #[test]

@@ -104,7 +104,8 @@ pub async fn show(State(api): State<Arc<Api>>, Path(id): Path<String>, head: Par
 
 pub async fn change(State(api): State<Arc<Api>>, Path(id): Path<String>, request: Request) -> Answer {
     let (admin, body) = asked(&api, request).await?;
-    let changes = key_bodies::changes(&body)?;
+    let key = api.store.project_key(admin.project, &id).await?.ok_or(Failure::NotFound)?;
+    let changes = key_bodies::changes(&body, &key.quota)?;
     match api.store.change_key(admin.project, &id, &changes).await? {
         true => shown(&api, &admin, &id).await,
         false => Err(Failure::NotFound),

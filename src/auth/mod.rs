@@ -14,7 +14,8 @@ use subtle::ConstantTimeEq;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
-use crate::model::key::{ApiKey, Quota, Scope, Scopes};
+use crate::model::key::{ApiKey, Scope, Scopes};
+use crate::model::quota::Quota;
 use crate::store::Store;
 
 use known::KnownKeys;

@@ -10,8 +10,9 @@ use serde_json::Value;
 
 use crate::app::open_store;
 use crate::auth::{hash, secret};
-use crate::config::{Config, Rate};
-use crate::model::key::{ApiKey, KeyChanges, KeyState, Quota, Scopes};
+use crate::config::Config;
+use crate::model::key::{ApiKey, KeyChanges, KeyState, Scopes};
+use crate::model::quota::Quota;
 use crate::prices::Prices;
 use crate::store::{NewKey, Store};
 use crate::view::keys::{key_json, new_key_json};
@@ -28,8 +29,8 @@ pub enum KeysCommand {
         /// Some of ingest,read,admin
         #[arg(long, default_value = "ingest,read", value_parser = str::parse::<Scopes>)]
         scope: Scopes,
-        /// Such as requests=600/min,steps=100000/min,bytes=512MiB/min
-        #[arg(long, value_parser = parse_quota)]
+        /// Such as requests=600/min,steps=100000/min,steps=5000000/day,bytes=512MiB/min
+        #[arg(long, value_parser = str::parse::<Quota>)]
         quota: Option<Quota>,
         /// Such as 90d or 12h
         #[arg(long, value_parser = humantime::parse_duration)]
@@ -68,7 +69,7 @@ pub enum KeysCommand {
     Quota {
         id: String,
         /// Such as requests=600/min,steps=unlimited
-        #[arg(value_parser = parse_quota)]
+        #[arg(value_parser = str::parse::<Quota>)]
         quota: Quota,
     },
 }
@@ -140,13 +141,7 @@ pub async fn run(config: &Config, command: KeysCommand) -> anyhow::Result<()> {
         }
         KeysCommand::Quota { id, quota } => {
             let key = find(&*store, &id).await?;
-            // What is not named stays as it is.
-            let Quota { requests, steps, bytes } = key.quota;
-            let quota = Quota {
-                requests: quota.requests.or(requests),
-                steps: quota.steps.or(steps),
-                bytes: quota.bytes.or(bytes),
-            };
+            let quota = key.quota.changed_by(quota);
             let changes = KeyChanges { quota: Some(quota), ..KeyChanges::default() };
             store.change_key(key.project, &id, &changes).await?;
             println!("changed {id}");
@@ -184,25 +179,6 @@ fn end_or_never(now: DateTime<Utc>, after: Option<&str>, at: Option<&str>) -> an
 
 fn second(time: DateTime<Utc>) -> String {
     time.format("%Y-%m-%d %H:%M:%S UTC").to_string()
-}
-
-/// `requests=600/min,steps=unlimited`: each rate is checked here, so that what is stored can be read.
-fn parse_quota(text: &str) -> Result<Quota, String> {
-    let mut quota = Quota::default();
-    for part in text.split(',') {
-        let (what, rate) = part.split_once('=').ok_or_else(|| format!("{part:?}: expected WHAT=RATE"))?;
-        rate.parse::<Rate>().map_err(|error| error.to_string())?;
-        let field = match what.trim() {
-            "requests" => &mut quota.requests,
-            "steps" => &mut quota.steps,
-            "bytes" => &mut quota.bytes,
-            other => return Err(format!("unknown quota {other:?}: expected requests, steps or bytes")),
-        };
-        if field.replace(rate.trim().to_owned()).is_some() {
-            return Err(format!("{what} is given twice"));
-        }
-    }
-    Ok(quota)
 }
 
 fn print_table(keys: &[ApiKey]) {
@@ -245,22 +221,6 @@ mod tests {
             [(Some("soon"), None, "--in"), (None, Some("tomorrow"), "--at"), (Some("99999999999d"), None, "--in")]
         {
             assert!(end(after, at).unwrap_err().contains(named), "{after:?} {at:?}");
-        }
-    }
-
-    #[test]
-    fn a_quota_is_read_or_its_fault_is_named() {
-        let quota = parse_quota("requests=600/min,steps=unlimited").unwrap();
-        assert_eq!(quota.requests.as_deref(), Some("600/min"));
-        assert_eq!(quota.steps.as_deref(), Some("unlimited"));
-        assert_eq!(quota.bytes, None);
-        for (text, named) in [
-            ("requests", "requests"),
-            ("apples=1/min", "apples"),
-            ("steps=many", "many"),
-            ("steps=1/s,steps=2/s", "twice"),
-        ] {
-            assert!(parse_quota(text).unwrap_err().contains(named), "{text}");
         }
     }
 }

@@ -11,7 +11,8 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::app::{Addresses, App, Stop};
 use crate::auth::{DEFAULT_PROJECT, hash, secret};
 use crate::config::Config;
-use crate::model::key::{Quota, Scopes};
+use crate::model::key::Scopes;
+use crate::model::quota::Quota;
 use crate::store::{NewKey, Store};
 use crate::telemetry::start_logging;
 

@@ -1,7 +1,5 @@
 //! Settings: what the user wrote, checked and turned into what the program means by it.
 
-mod rate;
-
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +11,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 use tracing_subscriber::EnvFilter;
 
-pub use rate::{Limit, Rate, Window};
+use crate::model::quota::{Measure, Rates};
 
 /// Every setting with its default; compiled in, and the documentation of the settings.
 pub const DEFAULT_TOML: &str = include_str!("../../config/default.toml");
@@ -121,9 +119,19 @@ pub struct Limits {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Quota {
-    pub requests: Rate,
-    pub steps: Rate,
-    pub bytes: Rate,
+    pub requests: Rates,
+    pub steps: Rates,
+    pub bytes: Rates,
+}
+
+impl Quota {
+    pub fn of(&self, measure: Measure) -> &Rates {
+        match measure {
+            Measure::Requests => &self.requests,
+            Measure::Steps => &self.steps,
+            Measure::Bytes => &self.bytes,
+        }
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

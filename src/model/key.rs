@@ -3,9 +3,9 @@
 use std::str::FromStr;
 
 use chrono::{DateTime, Utc};
-use serde::{Deserialize, Serialize};
 
 use crate::model::id::ProjectId;
+use crate::model::quota::Quota;
 
 #[derive(Clone, Debug, PartialEq)]
 pub struct ApiKey {
@@ -75,7 +75,7 @@ impl ApiKey {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct KeyChanges {
     pub name: Option<Option<String>>,
-    /// The whole quota.
+    /// The whole of it.
     pub quota: Option<Quota>,
     /// `Some(None)`: never.
     pub expires_at: Option<Option<DateTime<Utc>>>,
@@ -131,16 +131,4 @@ impl FromStr for Scopes {
         }
         Ok(scopes)
     }
-}
-
-/// Limits of one key, as text like `600/min`; `None` where the configured default holds.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Quota {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub requests: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub steps: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub bytes: Option<String>,
 }

@@ -7,5 +7,6 @@ pub mod log;
 pub mod step;
 pub mod run;
 pub mod batch;
+pub mod quota;
 pub mod key;
 pub mod query;

@@ -80,6 +80,24 @@ pub(super) struct Taken<T> {
     pub rest: Option<Incoming<T>>,
 }
 
+/// A request whose first slice is decoded and not yet mapped.
+pub(super) struct Counted<T> {
+    /// Steps and log records of the whole request, as far as it is taken.
+    pub charged: u64,
+    request: Request<T>,
+    incoming: Incoming<T>,
+}
+
+impl<T: Item> Counted<T> {
+    pub fn map(self) -> Taken<T> {
+        self.incoming.taken(self.request)
+    }
+
+    pub fn body(&self) -> Bytes {
+        self.incoming.body()
+    }
+}
+
 /// What one slice of a request holds.
 pub(super) struct Part {
     pub batch: Batch,
@@ -92,21 +110,20 @@ pub(super) struct Part {
 }
 
 impl<T: Item> Incoming<T> {
-    /// The first slice. `admit` is asked for all steps and log records of the request, before any is mapped: when there
-    /// are more slices to come, the whole body is walked first, so that a refusal comes before anything is stored.
-    pub fn first<E: From<Malformed>>(mut self, admit: impl FnOnce(u64) -> Result<(), E>) -> Result<Taken<T>, E> {
+    /// Decodes the first slice and counts all steps and log records of the request: when there are more slices to come,
+    /// the whole body is walked, so that a refusal comes before anything is stored.
+    pub fn first(mut self) -> Result<Counted<T>, Malformed> {
         let request = self.slices.next_slice()?;
-        if T::IS_CHARGED {
-            admit(match self.slices.is_done() {
-                true => request.items(),
-                false => self.slices.count()?.min(self.items_max),
-            })?;
-        }
-        Ok(self.taken(request))
+        let charged = match T::IS_CHARGED {
+            false => 0,
+            true if self.slices.is_done() => request.items(),
+            true => self.slices.count()?.min(self.items_max),
+        };
+        Ok(Counted { charged, request, incoming: self })
     }
 
     /// The next slice.
-    pub fn next<E: From<Malformed>>(mut self) -> Result<Taken<T>, E> {
+    pub fn next(mut self) -> Result<Taken<T>, Malformed> {
         let request = self.slices.next_slice()?;
         Ok(self.taken(request))
     }

@@ -14,19 +14,21 @@ use dashmap::DashSet;
 use http::request::Parts;
 use tokio::sync::oneshot;
 
+use crate::admission::{Admission, Charge, Denied};
 use crate::auth::credentials::{key_in, user_agent};
 use crate::auth::{AuthError, Authenticator};
 use crate::model::batch::{Batch, Native, NativeOutcome, Rejections};
 use crate::model::key::{ApiKey, Scope};
+use crate::model::quota::Measure;
 use crate::model::step::Step;
 use crate::otlp::{DecodeLimits, Malformed, Notes, Slices};
 use crate::prices::Prices;
 use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
-use crate::quota::{OverQuota, Quotas};
+use crate::quota::OverQuota;
 use crate::telemetry::{ByTransport, ByWhat, Counters, Transport};
 use crate::view::Reader;
 
-use incoming::{Incoming, Item, Making, Taken};
+use incoming::{Counted, Incoming, Item, Making, Taken};
 use warnings::{METRICS_ARE_NOT_STORED, labels, warnings};
 
 pub use crate::otlp::Encoding;
@@ -34,6 +36,9 @@ pub use quarantine::{Panicked, Quarantine};
 
 /// Bodies above this are decoded off the threads that serve sockets.
 const INLINE_DECODE_BYTES_MAX: usize = 64 * 1024;
+
+/// How long `POST /runs` waits for its quota: no longer than a question to the store takes.
+pub const NATIVE_QUOTA_HOLD: Duration = Duration::from_millis(250);
 
 /// Why a request was refused as a whole. `receiver::status` turns it into HTTP and gRPC answers.
 #[derive(Debug, thiserror::Error)]
@@ -55,6 +60,15 @@ pub enum Refusal {
     Busy,
     #[error("the collector is stopping: try again")]
     Stopping,
+}
+
+impl From<Denied> for Refusal {
+    fn from(denied: Denied) -> Refusal {
+        match denied {
+            Denied::OverQuota(over) => Refusal::OverQuota(over),
+            Denied::Busy => Refusal::Busy,
+        }
+    }
 }
 
 impl From<Malformed> for Refusal {
@@ -93,7 +107,7 @@ pub struct Body {
 
 pub struct Pipeline {
     pub auth: Arc<Authenticator>,
-    pub quotas: Arc<Quotas>,
+    pub admission: Arc<Admission>,
     pub budget: Budget,
     pub queue: Arc<Queue>,
     pub reader: Arc<Reader>,
@@ -123,22 +137,40 @@ impl Pipeline {
         Ok(self.auth.authenticate(presented.as_deref(), scope, user_agent(&head.headers)).await?)
     }
 
+    /// Whether the key may send one more request, asked before its body is read. Exporters that would be told to come again
+    /// wait a little instead, so that a small excess is spread and not sent twice.
+    pub async fn admit_otlp(&self, key: &ApiKey, signal: Signal, deadline: Instant) -> Result<Charge, Refusal> {
+        let scarce: &[Measure] = match signal {
+            Signal::Traces | Signal::Logs => &[Measure::Bytes, Measure::Steps],
+            Signal::Metrics => &[Measure::Bytes],
+        };
+        Ok(self.admission.request(key, scarce, quota_hold(deadline)).await?)
+    }
+
+    /// The same for `POST /runs`, whose senders are told at once.
+    pub async fn admit_native(&self, key: &ApiKey) -> Result<Charge, Refusal> {
+        let scarce = [Measure::Bytes, Measure::Steps];
+        Ok(self.admission.request(key, &scarce, Instant::now() + NATIVE_QUOTA_HOLD).await?)
+    }
+
     pub async fn consume_otlp(
         &self,
         key: &Arc<ApiKey>,
+        mut charge: Charge,
         signal: Signal,
         encoding: Encoding,
         body: Body,
         transport: Transport,
         deadline: Instant,
     ) -> Result<Outcome, Refusal> {
-        self.quotas.admit_request(key, body.sent_bytes).map_err(Refusal::OverQuota)?;
+        charge.bytes(body.sent_bytes, quota_hold(deadline)).await?;
         let Body { bytes, reservation, .. } = body;
         let limits = self.decode_limits;
+        let room = Room { reservation: Arc::new(reservation), deadline };
         let mut done = match signal {
-            Signal::Traces => self.take(key, Slices::of_traces(bytes, encoding, limits), reservation, deadline).await,
-            Signal::Logs => self.take(key, Slices::of_logs(bytes, encoding, limits), reservation, deadline).await,
-            Signal::Metrics => self.take(key, Slices::of_metrics(bytes, encoding, limits), reservation, deadline).await,
+            Signal::Traces => self.take(key, charge, Slices::of_traces(bytes, encoding, limits), room).await,
+            Signal::Logs => self.take(key, charge, Slices::of_logs(bytes, encoding, limits), room).await,
+            Signal::Metrics => self.take(key, charge, Slices::of_metrics(bytes, encoding, limits), room).await,
         }?;
         let outcome = &mut done.outcome;
         let sent = outcome.accepted + outcome.rejections.count;
@@ -159,30 +191,58 @@ impl Pipeline {
     async fn take<T: Item>(
         &self,
         key: &Arc<ApiKey>,
+        charge: Charge,
         slices: Slices<T>,
-        reservation: Reservation,
-        deadline: Instant,
+        room: Room,
     ) -> Result<Done, Refusal> {
-        let hold = deadline.saturating_duration_since(Instant::now());
         let making = Making { project: key.project, received_at: Utc::now(), prices: self.prices.clone() };
         let incoming = Incoming { slices, making, items_max: self.decode_limits.spans_max as u64 };
-        let (quotas, charged) = (self.quotas.clone(), key.clone());
-        let admit = move |steps| quotas.admit_steps(&charged, steps).map_err(Refusal::OverQuota);
-        let reservation = Arc::new(reservation);
-        let mut done = Done::default();
-        let mut taken = self.guarded(incoming, |incoming| incoming.first(admit)).await?;
-        let mut deadline = deadline;
+        let (mut charge, taken) = self.first_slice(incoming, charge, room.deadline).await?;
+        let done = self.take_slices(taken, &mut charge, room).await;
+        charge.settle();
+        done
+    }
+
+    /// Decodes and counts, asks whether the key may send so much, then maps.
+    async fn first_slice<T: Item>(
+        &self,
+        incoming: Incoming<T>,
+        mut charge: Charge,
+        deadline: Instant,
+    ) -> Result<(Charge, Taken<T>), Refusal> {
+        let body = incoming.body();
+        let first = move || {
+            let counted = incoming.first()?;
+            Ok(match charge.steps_at_once(counted.charged).map_err(Refusal::OverQuota)? {
+                true => (charge, First::Taken(counted.map())),
+                false => (charge, First::Waits(counted)),
+            })
+        };
+        match self.guarded(body, first).await? {
+            (charge, First::Taken(taken)) => Ok((charge, taken)),
+            (mut charge, First::Waits(counted)) => {
+                charge.steps(counted.charged, quota_hold(deadline)).await?;
+                Ok((charge, self.guarded(counted.body(), move || Ok(counted.map())).await?))
+            }
+        }
+    }
+
+    async fn take_slices<T: Item>(&self, first: Taken<T>, charge: &mut Charge, room: Room) -> Result<Done, Refusal> {
+        let Room { reservation, mut deadline } = room;
+        let hold = deadline.saturating_duration_since(Instant::now());
+        let (mut taken, mut done) = (first, Done::default());
         loop {
             let Taken { part, rest } = taken;
             done.add(part.accepted, part.rejections, part.notes);
             let stored = self.store(part.batch, part.bytes, reservation.clone(), deadline);
             let next = async {
                 match rest {
-                    Some(rest) => self.guarded(rest, Incoming::next).await.map(Some),
+                    Some(rest) => self.guarded(rest.body(), move || Ok(rest.next()?)).await.map(Some),
                     None => Ok(None),
                 }
             };
             let (answer, next) = tokio::try_join!(stored, next)?;
+            charge.note_stored(answer.written.inserted);
             done.outcome.accepted -= answer.rejections.count;
             done.outcome.rejections.append(answer.rejections);
             match next {
@@ -195,14 +255,13 @@ impl Pipeline {
     }
 
     /// Runs `work`, off the threads that serve sockets when the body is large. A panic costs this request alone.
-    async fn guarded<T: Item>(
+    async fn guarded<R: Send + 'static>(
         &self,
-        incoming: Incoming<T>,
-        work: impl FnOnce(Incoming<T>) -> Result<Taken<T>, Refusal> + Send + 'static,
-    ) -> Result<Taken<T>, Refusal> {
-        let (body, quarantine) = (incoming.body(), self.quarantine.clone());
-        let is_large = body.len() > INLINE_DECODE_BYTES_MAX;
-        let work = move || quarantine.guard(&body, || work(incoming));
+        body: Bytes,
+        work: impl FnOnce() -> Result<R, Refusal> + Send + 'static,
+    ) -> Result<R, Refusal> {
+        let (is_large, quarantine) = (body.len() > INLINE_DECODE_BYTES_MAX, self.quarantine.clone());
+        let work = move || quarantine.guard(&body, work);
         let done = match is_large {
             true => tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)?,
             false => work(),
@@ -220,17 +279,19 @@ impl Pipeline {
     pub async fn consume_native(
         &self,
         key: &ApiKey,
+        charge: &mut Charge,
         native: Native,
         steps: Vec<Step>,
         bytes: u64,
         deadline: Instant,
     ) -> Result<Outcome, Refusal> {
-        self.quotas.admit_steps(key, steps.len() as u64).map_err(Refusal::OverQuota)?;
+        charge.steps(steps.len() as u64, Instant::now() + NATIVE_QUOTA_HOLD).await?;
         let reservation = self.budget.reserve(bytes, deadline).await.map_err(|_| Refusal::Busy)?;
         let sent = steps.len() as u64;
         let making = Making { project: key.project, received_at: Utc::now(), prices: self.prices.clone() };
         let batch = Batch { steps, native: Some(native), ..making.empty_batch() };
         let answer = self.store(batch, bytes, Arc::new(reservation), deadline).await?;
+        charge.note_stored(answer.written.inserted);
         let outcome = Outcome {
             accepted: sent.saturating_sub(answer.rejections.count),
             rejections: answer.rejections,
@@ -273,6 +334,25 @@ impl Pipeline {
             self.counters.rejected.get_or_create(&ByTransport { transport }).inc_by(outcome.rejections.count);
         }
     }
+}
+
+/// Until when an OTLP request waits for its quota: the other half of the time it has is for the commit.
+fn quota_hold(deadline: Instant) -> Instant {
+    let now = Instant::now();
+    now + deadline.saturating_duration_since(now) / 2
+}
+
+/// The place of a request in memory, and until when its commit is waited for.
+struct Room {
+    reservation: Arc<Reservation>,
+    deadline: Instant,
+}
+
+/// The first slice of a request.
+enum First<T> {
+    Taken(Taken<T>),
+    /// Its steps must be waited for.
+    Waits(Counted<T>),
 }
 
 /// What is known of a request so far.

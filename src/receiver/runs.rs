@@ -15,14 +15,15 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::admission::Charge;
 use crate::model::batch::{Native, NativeOutcome};
 use crate::model::key::{ApiKey, Scope};
 use crate::model::step::Step;
 use crate::native::{self, BatchForm, Fault, Unreadable};
-use crate::pipeline::{Outcome, Pipeline, Refusal};
+use crate::pipeline::{NATIVE_QUOTA_HOLD, Outcome, Pipeline, Refusal};
 use crate::receiver::body::{compression_of, read};
 use crate::receiver::refused;
-use crate::receiver::status::{json_detail, json_refusal};
+use crate::receiver::status::{add_rate_limits, json_detail, json_refusal};
 use crate::telemetry::Transport;
 
 /// A native request that did not succeed.
@@ -42,20 +43,16 @@ impl From<Refusal> for Failure {
 }
 
 pub async fn submit(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let done = async {
-        let incoming = receive(&pipeline, &head, body).await?;
+    answer(&pipeline, request, async |incoming| {
         let body = incoming.json()?;
-        submit_one(&pipeline, &incoming, &body).await
-    };
-    answer(&pipeline, &head, done.await)
+        submit_one(&pipeline, incoming, &body).await
+    })
+    .await
 }
 
 /// Answers 200 with one result for each run, in order: a bad run never costs its neighbours.
 pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
-    let (head, body) = request.into_parts();
-    let done = async {
-        let incoming = receive(&pipeline, &head, body).await?;
+    answer(&pipeline, request, async |incoming| {
         let bodies = native::split_batch(&incoming.bytes, incoming.form).map_err(|unreadable| match unreadable {
             Unreadable::NotJson(why) => Failure::Refused(Refusal::Malformed(format!("the body is not JSON: {why}"))),
             Unreadable::Faults(faults) => Failure::Faults(faults),
@@ -63,7 +60,7 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
         let mut results = Vec::with_capacity(bodies.len());
         for body in bodies {
             let result = match body {
-                Ok(body) => submit_one(&pipeline, &incoming, &body).await,
+                Ok(body) => submit_one(&pipeline, incoming, &body).await,
                 Err(fault) => Err(Failure::Faults(vec![fault])),
             };
             results.push(match result {
@@ -75,8 +72,8 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
             });
         }
         Ok(BatchResults { results })
-    };
-    answer(&pipeline, &head, done.await)
+    })
+    .await
 }
 
 pub async fn append_steps(
@@ -84,16 +81,46 @@ pub async fn append_steps(
     Path(run_id): Path<String>,
     request: Request,
 ) -> Response {
-    let (head, body) = request.into_parts();
-    let done = async {
-        let incoming = receive(&pipeline, &head, body).await?;
+    answer(&pipeline, request, async |incoming| {
         let body = incoming.json()?;
         // An id that cannot exist answers like one that does not.
         let run_id = Uuid::parse_str(&run_id).map_err(|_| Failure::NotFound)?;
         let steps = native::appended_steps(incoming.key.project, run_id, &body, Utc::now()).map_err(Failure::Faults)?;
-        store(&pipeline, &incoming, Native::Append { run_id }, run_id, steps).await
+        store(&pipeline, incoming, Native::Append { run_id }, run_id, steps).await
+    })
+    .await
+}
+
+/// Receives a request, lets `work` do what it asks for, and answers.
+async fn answer<T: Serialize>(
+    pipeline: &Pipeline,
+    request: Request,
+    work: impl AsyncFnOnce(&mut Incoming) -> Result<T, Failure>,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let mut standings = Vec::new();
+    let done = match receive(pipeline, &head, body).await {
+        Ok(mut incoming) => {
+            let done = work(&mut incoming).await;
+            standings = incoming.charge.standings();
+            incoming.charge.settle();
+            done
+        }
+        Err(failure) => Err(failure),
     };
-    answer(&pipeline, &head, done.await)
+    let mut response = match done {
+        Ok(body) => (StatusCode::OK, axum::Json(body)).into_response(),
+        Err(Failure::Refused(refusal)) => {
+            refused(pipeline, Transport::Native, &refusal, &head);
+            json_refusal(&refusal)
+        }
+        Err(failure) => {
+            let (status, body) = described(&failure);
+            (status, axum::Json(body)).into_response()
+        }
+    };
+    add_rate_limits(&mut response, &standings);
+    response
 }
 
 #[derive(Serialize)]
@@ -111,7 +138,7 @@ struct BatchResult {
     detail: Option<Value>,
 }
 
-async fn submit_one(pipeline: &Pipeline, incoming: &Incoming, body: &Value) -> Result<Box<RawValue>, Failure> {
+async fn submit_one(pipeline: &Pipeline, incoming: &mut Incoming, body: &Value) -> Result<Box<RawValue>, Failure> {
     let submission =
         native::submission(incoming.key.project, body, Uuid::now_v7(), Utc::now()).map_err(Failure::Faults)?;
     let run_id = submission.run_id;
@@ -122,15 +149,16 @@ async fn submit_one(pipeline: &Pipeline, incoming: &Incoming, body: &Value) -> R
 /// Stores, then answers with the run as it now stands in the store.
 async fn store(
     pipeline: &Pipeline,
-    incoming: &Incoming,
+    incoming: &mut Incoming,
     native: Native,
     run_id: Uuid,
     steps: Vec<Step>,
 ) -> Result<Box<RawValue>, Failure> {
     let deadline = Instant::now() + pipeline.hold;
     let is_append = matches!(native, Native::Append { .. });
+    let (key, bytes) = (incoming.key.clone(), incoming.bytes.len() as u64);
     let Outcome { native, rejections, .. } =
-        pipeline.consume_native(&incoming.key, native, steps, incoming.bytes.len() as u64, deadline).await?;
+        pipeline.consume_native(&key, &mut incoming.charge, native, steps, bytes, deadline).await?;
     if let Some(example) = rejections.first.first() {
         return Err(
             Refusal::Malformed(format!("the run cannot be stored: {}: {}", example.place, example.reason)).into()
@@ -151,6 +179,7 @@ async fn store(
 
 struct Incoming {
     key: Arc<ApiKey>,
+    charge: Charge,
     bytes: bytes::Bytes,
     form: BatchForm,
 }
@@ -168,9 +197,10 @@ async fn receive(pipeline: &Pipeline, head: &Parts, body: HttpBody) -> Result<In
     let key = pipeline.authenticate(head, Scope::Ingest).await?;
     let form = form_of(&head.headers)?;
     let compression = compression_of(&head.headers)?;
+    let mut charge = pipeline.admit_native(&key).await?;
     let body = read(pipeline, &head.headers, body, compression, deadline).await?;
-    pipeline.quotas.admit_request(&key, body.sent_bytes).map_err(Refusal::OverQuota)?;
-    Ok(Incoming { key, bytes: body.bytes, form })
+    charge.bytes(body.sent_bytes, Instant::now() + NATIVE_QUOTA_HOLD).await.map_err(Refusal::from)?;
+    Ok(Incoming { key, charge, bytes: body.bytes, form })
 }
 
 fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
@@ -182,20 +212,6 @@ fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
         "application/json" => Ok(BatchForm::Object),
         "application/x-ndjson" | "application/jsonl" => Ok(BatchForm::Lines),
         _ => Err(Refusal::Unsupported("send Content-Type: application/json".into())),
-    }
-}
-
-fn answer(pipeline: &Pipeline, head: &Parts, done: Result<impl Serialize, Failure>) -> Response {
-    match done {
-        Ok(body) => (StatusCode::OK, axum::Json(body)).into_response(),
-        Err(Failure::Refused(refusal)) => {
-            refused(pipeline, Transport::Native, &refusal, head);
-            json_refusal(&refusal)
-        }
-        Err(failure) => {
-            let (status, body) = described(&failure);
-            (status, axum::Json(body)).into_response()
-        }
     }
 }
 

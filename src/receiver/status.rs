@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::response::{IntoResponse, Response};
+use chrono::Utc;
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use prost::Message;
@@ -11,8 +12,9 @@ use tonic_types::{ErrorDetails, StatusExt, pb};
 
 use crate::auth::AuthError;
 use crate::model::batch::Rejection;
+use crate::model::quota::Measure;
 use crate::pipeline::{Encoding, Outcome, Refusal, Signal};
-use crate::quota::OverQuota;
+use crate::quota::{Over, OverQuota, Standing};
 use crate::receiver::inflate::ACCEPTED;
 
 /// Seconds after which an exporter shall try again. All of them give up about 10 s after the first try.
@@ -49,13 +51,15 @@ pub fn verdict(refusal: &Refusal, throttle_status: u16) -> Verdict {
         Refusal::Auth(AuthError::Invalid) => permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "invalid_key"),
         Refusal::Auth(AuthError::Scope(_)) => permanent(StatusCode::FORBIDDEN, Code::PermissionDenied, "scope"),
         Refusal::Auth(AuthError::Unavailable(_)) => retry("key_store_away"),
-        Refusal::OverQuota(over) => match over.retry_after {
-            Some(wait) => {
+        Refusal::OverQuota(over) => match over.why {
+            Over::Later(wait) => {
                 let status = StatusCode::from_u16(throttle_status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
                 let retry_after_s = Some(wait.as_secs().saturating_add(1).clamp(1, RETRY_AFTER_MAX_S));
                 Verdict { http: status, grpc: Code::Unavailable, retry_after_s, reason: "over_quota" }
             }
-            None => permanent(StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, "larger_than_quota"),
+            Over::Never => permanent(StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, "larger_than_quota"),
+            // Not until tomorrow or next month: nobody should try again for so long.
+            Over::Spent { .. } => permanent(StatusCode::FORBIDDEN, Code::PermissionDenied, "quota_used_up"),
         },
         Refusal::Malformed(_) => permanent(StatusCode::BAD_REQUEST, Code::InvalidArgument, "malformed"),
         Refusal::TooLarge { .. } => permanent(StatusCode::PAYLOAD_TOO_LARGE, Code::ResourceExhausted, "too_large"),
@@ -158,19 +162,10 @@ pub fn json_refusal(refusal: &Refusal) -> Response {
     let mut response = (status, axum::Json(body)).into_response();
     let headers = response.headers_mut();
     match refusal {
-        Refusal::OverQuota(OverQuota { what, limit, retry_after: Some(wait) }) => {
-            // draft-ietf-httpapi-ratelimit-headers: the policy that refused, nothing left, seconds until there is.
-            let wait_s = wait.as_secs().saturating_add(1);
-            let window_s = limit.window.duration().as_secs();
-            headers.insert(RETRY_AFTER, HeaderValue::from(wait_s));
-            for (name, value) in [
-                ("ratelimit-policy", format!("\"{what}\";q={};w={window_s}", limit.amount)),
-                ("ratelimit", format!("\"{what}\";r=0;t={wait_s}")),
-            ] {
-                if let Ok(value) = HeaderValue::try_from(value) {
-                    headers.insert(name, value);
-                }
-            }
+        Refusal::OverQuota(OverQuota { measure, limit, why: Over::Later(wait) }) => {
+            headers.insert(RETRY_AFTER, HeaderValue::from(wait.as_secs().saturating_add(1)));
+            let standing = Standing { limit: *limit, remaining: 0, resets_in: *wait };
+            add_rate_limits(&mut response, &[(*measure, standing)]);
         }
         Refusal::Auth(AuthError::Missing | AuthError::InQuery | AuthError::Conflicting) => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -182,6 +177,31 @@ pub fn json_refusal(refusal: &Refusal) -> Response {
         }
     }
     response
+}
+
+/// The RateLimit fields (draft-ietf-httpapi-ratelimit-headers-11): each limit as `"steps";q=AMOUNT;w=SECONDS`, and what is
+/// left of it as `"steps";r=AMOUNT;t=SECONDS until all is there again`. A second window of a measure adds its word.
+pub fn add_rate_limits(response: &mut Response, standings: &[(Measure, Standing)]) {
+    let (mut policies, mut states, mut last) = (Vec::new(), Vec::new(), None);
+    for (measure, Standing { limit, remaining, resets_in }) in standings {
+        let word = measure.word();
+        let name = match last == Some(*measure) {
+            true => format!("{word}-{}", limit.window.word()),
+            false => word.to_owned(),
+        };
+        last = Some(*measure);
+        policies.push(format!("\"{name}\";q={};w={}", limit.amount, limit.window.length(Utc::now()).as_secs()));
+        states.push(format!("\"{name}\";r={remaining};t={}", resets_in.as_secs_f64().ceil()));
+    }
+    for (name, values) in [("ratelimit-policy", policies), ("ratelimit", states)] {
+        let headers = response.headers_mut();
+        if !values.is_empty()
+            && !headers.contains_key(name)
+            && let Ok(value) = HeaderValue::try_from(values.join(", "))
+        {
+            headers.insert(name, value);
+        }
+    }
 }
 
 /// Status and body of a refusal on the JSON side.
@@ -310,10 +330,10 @@ mod tests {
 
     #[test]
     fn a_retry_hint_stands_exactly_where_trying_again_helps() {
-        use crate::config::{Limit, Window};
+        use crate::model::quota::{Limit, Window};
         let limit = Limit { amount: 1, window: Window::Minute };
-        let over = |retry_after| Refusal::OverQuota(OverQuota { what: "steps", limit, retry_after });
-        let minute = Some(std::time::Duration::from_secs(60));
+        let over = |why| Refusal::OverQuota(OverQuota { measure: Measure::Steps, limit, why });
+        let minute = Over::Later(std::time::Duration::from_secs(60));
         for (refusal, http, grpc, retry) in [
             (Refusal::Auth(AuthError::Missing), 401, Code::Unauthenticated, false),
             (Refusal::Auth(AuthError::Invalid), 401, Code::Unauthenticated, false),
@@ -326,8 +346,9 @@ mod tests {
             (Refusal::TooSlow, 503, Code::Unavailable, true),
             (Refusal::Busy, 503, Code::Unavailable, true),
             (Refusal::Stopping, 503, Code::Unavailable, true),
-            (over(minute), 503, Code::Unavailable, true),
-            (over(None), 413, Code::ResourceExhausted, false),
+            (over(minute.clone()), 503, Code::Unavailable, true),
+            (over(Over::Never), 413, Code::ResourceExhausted, false),
+            (over(Over::Spent { until: Utc::now() }), 403, Code::PermissionDenied, false),
         ] {
             let verdict = verdict(&refusal, 503);
             let hint = verdict.retry_after_s;

@@ -27,11 +27,13 @@ use uuid::Uuid;
 use crate::assembly::{LifeCycle, RunLogs};
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::{ApiKey, KeyChanges, Quota, Scopes};
+use crate::model::key::{ApiKey, KeyChanges, Scopes};
 use crate::model::query::{Page, RunFilter};
+use crate::model::quota::{Amounts, Quota};
 use crate::model::run::Run;
 use crate::model::step::Step;
 use crate::prices::Prices;
+use crate::quota::{Ask, Grant};
 
 /// What the caller does next.
 #[derive(Debug, thiserror::Error)]
@@ -176,6 +178,10 @@ pub trait Store: Send + Sync {
     async fn change_key(&self, project: ProjectId, id: &str, changes: &KeyChanges) -> Result<bool, StoreError>;
     /// Notes that the keys with these ids were used, each by the user agent beside it. An earlier use changes nothing.
     async fn touch_keys(&self, used: &HashMap<String, String>, now: DateTime<Utc>) -> Result<(), StoreError>;
+    /// Takes parts of the rates of a key. Whoever uses the same database takes from the same amounts.
+    async fn lease(&self, project: ProjectId, key_id: &str, asks: &[Ask]) -> Result<Vec<Grant>, StoreError>;
+    /// What the receipts of a key say since the beginning of an hour: requests, steps really stored, bytes.
+    async fn usage_since(&self, project: ProjectId, key_id: &str, since: DateTime<Utc>) -> Result<Amounts, StoreError>;
     /// The project by name, created if absent (for `API_KEY`, which belongs to `default`).
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError>;
 }

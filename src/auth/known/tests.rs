@@ -8,8 +8,10 @@ use uuid::Uuid;
 use super::*;
 use crate::assembly::LifeCycle;
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::{KeyChanges, PreviousSecret, Quota, Scopes};
+use crate::model::key::{KeyChanges, PreviousSecret, Scopes};
 use crate::model::query::{Page, RunFilter};
+use crate::model::quota::{Amounts, Quota};
+use crate::quota::{Ask, Grant};
 use crate::store::{NewKey, Remap, Remapped, StoreWriter, StoredRun};
 
 const SECRET: [u8; 32] = [1; 32];
@@ -317,6 +319,12 @@ impl Store for Keys {
         unreachable!()
     }
     async fn touch_keys(&self, _: &HashMap<String, String>, _: DateTime<Utc>) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn lease(&self, _: ProjectId, _: &str, _: &[Ask]) -> Result<Vec<Grant>, StoreError> {
+        unreachable!()
+    }
+    async fn usage_since(&self, _: ProjectId, _: &str, _: DateTime<Utc>) -> Result<Amounts, StoreError> {
         unreachable!()
     }
     async fn project(&self, _: &str, _: DateTime<Utc>) -> Result<ProjectId, StoreError> {

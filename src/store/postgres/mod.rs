@@ -4,6 +4,7 @@
 //! `statement-cache-capacity=0` to the URL; nothing else is kept in a session.
 
 mod connection;
+mod leases;
 mod partitions;
 mod statements;
 mod tables;
@@ -32,7 +33,9 @@ use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, KeyChanges};
 use crate::model::query::{Page, RunFilter};
+use crate::model::quota::Amounts;
 use crate::prices::Prices;
+use crate::quota::{Ask, Grant};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/postgres");
 
@@ -224,6 +227,18 @@ impl Store for PostgresStore {
         let (ids, agents): (Vec<&String>, Vec<&String>) = used.iter().unzip();
         sqlx::query(TOUCH_KEYS).bind(ids).bind(agents).bind(now).execute(&self.keys).await?;
         Ok(())
+    }
+
+    async fn lease(&self, project: ProjectId, key_id: &str, asks: &[Ask]) -> Result<Vec<Grant>, StoreError> {
+        let mut transaction = self.pool.begin_with(leases::BEGIN).await?;
+        let grants = leases::lease(&mut transaction, project, key_id, asks).await?;
+        transaction.commit().await?;
+        Ok(grants)
+    }
+
+    async fn usage_since(&self, project: ProjectId, key_id: &str, since: DateTime<Utc>) -> Result<Amounts, StoreError> {
+        let usage = sqlx::query_as(queries::USAGE_SINCE).bind(project.0).bind(key_id).bind(since);
+        Ok(queries::amounts(usage.fetch_one(&self.pool).await?))
     }
 
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError> {

@@ -1,6 +1,7 @@
 //! The store in a file: SQLite with a write-ahead log, synced at every commit. One connection writes, others read.
 
 mod connection;
+mod leases;
 mod statements;
 mod tables;
 
@@ -19,6 +20,7 @@ use tokio::sync::Mutex;
 use uuid::Uuid;
 
 use self::connection::{Lent, assert_durable, durable};
+use self::leases::Leases;
 use super::columns::{KeyRow, RunRow, decoded};
 use super::{
     KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read,
@@ -29,7 +31,9 @@ use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, KeyChanges};
 use crate::model::query::{Page, RunFilter};
+use crate::model::quota::Amounts;
 use crate::prices::Prices;
+use crate::quota::{Ask, Grant};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
@@ -44,6 +48,7 @@ pub(super) struct SqliteStore {
     keys: SqlitePool,
     /// Writers, the sweeper and keys take turns.
     connection: Arc<Mutex<Lent>>,
+    leases: Leases,
     tuning: Tuning,
     prices: Arc<Prices>,
 }
@@ -63,7 +68,7 @@ impl SqliteStore {
         };
         let (readers, keys) = (readers(tuning.readers_max), readers(KEY_CONNECTIONS_MAX));
         let connection = Arc::new(Mutex::new(Lent::new(options.clone(), connection)));
-        Ok(SqliteStore { options, readers, keys, connection, tuning, prices })
+        Ok(SqliteStore { options, readers, keys, connection, leases: Leases::default(), tuning, prices })
     }
 }
 
@@ -207,6 +212,15 @@ impl Store for SqliteStore {
             FROM json_each($1) AS used WHERE key_id = used.key AND COALESCE(last_used_at < $2, TRUE)";
         execute!(self, TOUCH_KEYS, storable::to_json(used)?, storable::time(now));
         Ok(())
+    }
+
+    async fn lease(&self, project: ProjectId, key_id: &str, asks: &[Ask]) -> Result<Vec<Grant>, StoreError> {
+        Ok(self.leases.lease(project, key_id, asks, Utc::now()))
+    }
+
+    async fn usage_since(&self, project: ProjectId, key_id: &str, since: DateTime<Utc>) -> Result<Amounts, StoreError> {
+        let usage = sqlx::query_as(queries::USAGE_SINCE).bind(project.0).bind(key_id).bind(storable::time(since));
+        Ok(queries::amounts(usage.fetch_one(&self.readers).await?))
     }
 
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError> {

@@ -11,7 +11,8 @@ use prost::Message;
 use serde_json::Value;
 use tonic::transport::Channel;
 use vectoros::auth::{hash, secret};
-use vectoros::model::key::{Quota, Scopes};
+use vectoros::model::key::Scopes;
+use vectoros::model::quota::Quota;
 use vectoros::prices::Prices;
 use vectoros::store::{NewKey, Store, Tuning, open};
 
