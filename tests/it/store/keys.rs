@@ -36,7 +36,7 @@ async fn a_project_is_created_once(store: &dyn Store) {
     assert_ne!(project(store, "other").await, first);
 }
 
-async fn a_key_lives_and_is_revoked(store: &dyn Store) {
+pub async fn a_key_lives_and_is_revoked(store: &dyn Store) {
     let shop = project(store, "shop").await;
     let key = store.add_key(new_key(shop, "abcdefgh"), at(1)).await.unwrap();
     assert_eq!(key.project, shop);
@@ -68,7 +68,7 @@ async fn a_key_lives_and_is_revoked(store: &dyn Store) {
     assert!(!revoked.is_live(at(61)));
 }
 
-async fn a_key_is_rotated_under_its_id(store: &dyn Store) {
+pub async fn a_key_is_rotated_under_its_id(store: &dyn Store) {
     let shop = project(store, "shop").await;
     let made = store.add_key(new_key(shop, "abcdefgh"), at(1)).await.unwrap();
     assert!(store.rotate_key(shop, "abcdefgh", [8; 32], at(90), at(10)).await.unwrap());
@@ -89,7 +89,7 @@ async fn a_key_is_rotated_under_its_id(store: &dyn Store) {
     assert_eq!(store.key("abcdefgh").await.unwrap().unwrap().secret_hash, [9; 32]);
 }
 
-async fn a_key_is_changed(store: &dyn Store) {
+pub async fn a_key_is_changed(store: &dyn Store) {
     let shop = project(store, "shop").await;
     let made = store.add_key(new_key(shop, "abcdefgh"), at(1)).await.unwrap();
     let nothing = KeyChanges::default();
@@ -111,7 +111,7 @@ async fn a_key_is_changed(store: &dyn Store) {
     assert!(!store.change_key(shop, "unknown", &changes).await.unwrap());
 }
 
-async fn a_key_of_another_project_does_not_exist(store: &dyn Store) {
+pub async fn a_key_of_another_project_does_not_exist(store: &dyn Store) {
     let (shop, other) = (project(store, "shop").await, project(store, "other").await);
     let made = store.add_key(new_key(shop, "abcdefgh"), at(1)).await.unwrap();
     assert_eq!(store.project_key(shop, "abcdefgh").await.unwrap(), Some(made.clone()));

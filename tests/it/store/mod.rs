@@ -14,6 +14,7 @@ mod partitions;
 mod parts;
 mod reads;
 mod remap;
+mod statements;
 mod steps;
 
 /// Each function as a test on SQLite and on Postgres.
