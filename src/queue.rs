@@ -189,6 +189,7 @@ mod tests {
             steps: vec![],
             logs: vec![],
             native: None,
+            receipt: Default::default(),
         };
         let reservation = budget.reserve(bytes, soon()).await.unwrap();
         Job { batch, bytes, deadline: soon(), reply: oneshot::channel().0, reservation: Arc::new(reservation) }

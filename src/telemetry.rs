@@ -100,8 +100,11 @@ pub struct Counters {
     pub accepted_logs: Family<ByTransport, Counter>,
     /// Data points of metrics that were well formed; they are not stored.
     pub accepted_points: Family<ByTransport, Counter>,
-    /// Single items of a request that were rejected while their neighbours were taken.
+    /// Single spans, or steps of native runs, that were rejected while their neighbours were taken.
     pub rejected: Family<ByTransport, Counter>,
+    pub rejected_logs: Family<ByTransport, Counter>,
+    /// Metrics.
+    pub rejected_points: Family<ByTransport, Counter>,
     /// Requests that were refused as a whole.
     pub refused: Family<ByReason, Counter>,
     /// Requests in which something was mended, ignored or not as OTLP has it, although nothing was rejected for it.
@@ -109,6 +112,8 @@ pub struct Counters {
     pub queue_bytes: Gauge,
     pub inserted: Counter,
     pub duplicates: Counter,
+    /// Items that the database refused for their data, kept as dead letters.
+    pub dead_letters: Counter,
     pub commits: Counter,
     pub commit_failures: Counter,
     pub commit_seconds: Histogram,
@@ -128,11 +133,14 @@ impl Default for Counters {
             accepted_logs: Family::default(),
             accepted_points: Family::default(),
             rejected: Family::default(),
+            rejected_logs: Family::default(),
+            rejected_points: Family::default(),
             refused: Family::default(),
             warnings: Family::default(),
             queue_bytes: Gauge::default(),
             inserted: Counter::default(),
             duplicates: Counter::default(),
+            dead_letters: Counter::default(),
             commits: Counter::default(),
             commit_failures: Counter::default(),
             commit_seconds: Histogram::new(buckets),
@@ -152,7 +160,21 @@ impl Default for Counters {
             "Data points that were well formed; metrics are not stored",
             counters.accepted_points.clone(),
         );
-        r.register("vectoros_rejected_items", "Items rejected inside accepted requests", counters.rejected.clone());
+        r.register(
+            "otelcol_receiver_refused_spans",
+            "Steps rejected while their neighbours were taken",
+            counters.rejected.clone(),
+        );
+        r.register(
+            "otelcol_receiver_refused_log_records",
+            "Log records rejected while their neighbours were taken",
+            counters.rejected_logs.clone(),
+        );
+        r.register(
+            "otelcol_receiver_refused_metric_points",
+            "Metrics rejected while their neighbours were taken",
+            counters.rejected_points.clone(),
+        );
         r.register("vectoros_refused_requests", "Requests refused as a whole", counters.refused.clone());
         r.register(
             "vectoros_ingest_warnings",
@@ -162,6 +184,11 @@ impl Default for Counters {
         r.register_with_unit("vectoros_queue", "Requests in memory", Unit::Bytes, counters.queue_bytes.clone());
         r.register("vectoros_inserted_steps", "Steps and log records really inserted", counters.inserted.clone());
         r.register("vectoros_duplicate_steps", "Copies of stored steps and log records", counters.duplicates.clone());
+        r.register(
+            "vectoros_dead_letters",
+            "Items that the database refused for their data",
+            counters.dead_letters.clone(),
+        );
         r.register("vectoros_commits", "Transactions committed", counters.commits.clone());
         r.register(
             "vectoros_commit_failures",

@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use moka::sync::Cache;
 use subtle::{Choice, ConstantTimeEq};
@@ -54,8 +55,23 @@ const NO_HASH: [u8; 32] = [0; 32];
 
 type Flights = Mutex<HashMap<String, Arc<Flight>>>;
 
-pub struct KnownKeys {
-    store: Arc<dyn Store>,
+/// Where keys are looked up.
+#[async_trait]
+pub trait Registry: Send + Sync {
+    async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError>;
+}
+
+pub struct Stored(pub Arc<dyn Store>);
+
+#[async_trait]
+impl Registry for Stored {
+    async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError> {
+        self.0.key(id).await
+    }
+}
+
+pub struct KnownKeys<R> {
+    registry: R,
     times: Times,
     good: Cache<String, Looked>,
     /// Ids that are looked up or waited for now, so that each is looked up once at a time.
@@ -94,14 +110,14 @@ struct Landed {
     found: LookUp,
 }
 
-impl KnownKeys {
-    pub fn new(store: Arc<dyn Store>) -> KnownKeys {
-        KnownKeys::with(store, TIMES)
+impl<R: Registry + 'static> KnownKeys<R> {
+    pub fn new(registry: R) -> KnownKeys<R> {
+        KnownKeys::with(registry, TIMES)
     }
 
-    fn with(store: Arc<dyn Store>, times: Times) -> KnownKeys {
+    fn with(registry: R, times: Times) -> KnownKeys<R> {
         KnownKeys {
-            store,
+            registry,
             times,
             good: Cache::new(KEYS_MAX),
             flights: Flights::default(),
@@ -197,7 +213,7 @@ impl KnownKeys {
             _ => {}
         }
         let begun = Instant::now();
-        let found = match self.store.key(boarding.id).await {
+        let found = match self.registry.key(boarding.id).await {
             Ok(key) => Ok(Looked { begun, key: key.map(Arc::new), is_renewed: Arc::default() }),
             Err(error) => Err(NoWord::Store(Arc::new(error))),
         };

@@ -18,7 +18,7 @@ use crate::model::key::{ApiKey, Scope, Scopes};
 use crate::model::quota::Quota;
 use crate::store::Store;
 
-use known::KnownKeys;
+use known::{KnownKeys, Stored};
 
 pub use known::NoWord;
 
@@ -51,7 +51,7 @@ pub enum AuthError {
 
 pub struct Authenticator {
     store: Arc<dyn Store>,
-    known: Arc<KnownKeys>,
+    known: Arc<KnownKeys<Stored>>,
     /// The hash of `auth.api_key`, and its key once its project is known.
     fixed: Option<([u8; 32], OnceCell<Arc<ApiKey>>)>,
     used: Mutex<HashMap<String, String>>,
@@ -61,7 +61,7 @@ impl Authenticator {
     /// `api_key` is the setting `auth.api_key`; empty means none.
     pub fn new(store: Arc<dyn Store>, api_key: &str) -> Authenticator {
         Authenticator {
-            known: Arc::new(KnownKeys::new(store.clone())),
+            known: Arc::new(KnownKeys::new(Stored(store.clone()))),
             store,
             fixed: (!api_key.is_empty()).then(|| (hash(api_key), OnceCell::new())),
             used: Mutex::default(),

@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use crate::model::id::ProjectId;
 use crate::model::log::LogRow;
+use crate::model::receipt::Receipt;
 use crate::model::run::Declared;
 use crate::model::step::Step;
 
@@ -20,6 +21,8 @@ pub struct Batch {
     pub steps: Vec<Step>,
     pub logs: Vec<LogRow>,
     pub native: Option<Native>,
+    /// What is to be accounted for beside the items.
+    pub receipt: Receipt,
 }
 
 impl Batch {
@@ -28,7 +31,13 @@ impl Batch {
         self.steps.len() + self.logs.len()
     }
 
-    /// The same request with only some of its items, numbered from the first step to the last record.
+    /// Nothing of it would be stored, not even a receipt.
+    pub fn is_empty(&self) -> bool {
+        self.items() == 0 && self.native.is_none() && self.receipt.is_empty()
+    }
+
+    /// The same request with only some of its items, numbered from the first step to the last record, and nothing else
+    /// to be accounted for.
     pub fn part(&self, items: Range<usize>) -> Batch {
         let steps = self.steps.len();
         Batch {
@@ -36,6 +45,7 @@ impl Batch {
             logs: self.logs[items.start.max(steps) - steps..items.end.max(steps) - steps].to_vec(),
             origins: self.origins.clone(),
             native: self.native.clone(),
+            receipt: Receipt { key_id: self.receipt.key_id.clone(), ..Receipt::default() },
             ..*self
         }
     }
@@ -83,29 +93,53 @@ pub enum NativeOutcome {
 /// One item of a request that was not taken, while its neighbours were.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
+    /// A short word of ours by which rejections are counted, such as `bad_trace_id`: there are few.
+    pub class: &'static str,
     /// Where it stands in the request: `resourceSpans[0].scopeSpans[1].spans[7]`.
     pub place: String,
     /// What is wrong and what to do; holds nothing of the payload.
     pub reason: String,
 }
 
-/// The items of one request that were not taken: all counted, the first few told. A hostile request of millions of
-/// bad items costs five strings.
+/// The items of one request that were not taken: all counted by what was wrong, the first few told. A hostile request of
+/// millions of bad items costs a few strings.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rejections {
     pub count: u64,
     pub first: Vec<Rejection>,
+    classes: Vec<RejectionClass>,
+}
+
+/// Rejections of one kind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RejectionClass {
+    pub name: &'static str,
+    pub count: u64,
+    pub first: Rejection,
 }
 
 impl Rejections {
     /// How many rejections are kept with their place and reason.
     pub const EXAMPLES_MAX: usize = 5;
 
-    /// Counts one more; `example` runs only while there is room for it.
-    pub fn add(&mut self, example: impl FnOnce() -> Rejection) {
-        self.count += 1;
-        if self.first.len() < Self::EXAMPLES_MAX {
-            self.first.push(example());
+    /// Counts one more of a class; `example`, its place and reason, is asked for only while there is room for it.
+    pub fn add(&mut self, class: &'static str, example: impl FnOnce() -> (String, String)) {
+        self.add_many(class, 1, example);
+    }
+
+    /// Counts `count` more, which share one example.
+    pub fn add_many(&mut self, class: &'static str, count: u64, example: impl FnOnce() -> (String, String)) {
+        self.count += count;
+        let known = self.classes.iter_mut().find(|known| known.name == class);
+        let has_room = self.first.len() < Self::EXAMPLES_MAX;
+        let example = (known.is_none() || has_room).then(|| {
+            let (place, reason) = example();
+            Rejection { class, place, reason }
+        });
+        self.first.extend(example.clone().filter(|_| has_room));
+        match known {
+            Some(known) => known.count += count,
+            None => self.classes.extend(example.map(|first| RejectionClass { name: class, count, first })),
         }
     }
 
@@ -114,10 +148,21 @@ impl Rejections {
         self.count += later.count;
         let room = Self::EXAMPLES_MAX.saturating_sub(self.first.len());
         self.first.extend(later.first.into_iter().take(room));
+        for class in later.classes {
+            match self.classes.iter_mut().find(|known| known.name == class.name) {
+                Some(known) => known.count += class.count,
+                None => self.classes.push(class),
+            }
+        }
     }
 
     pub fn is_empty(&self) -> bool {
         self.count == 0
+    }
+
+    /// Their counts add up to [`Rejections::count`].
+    pub fn classes(&self) -> &[RejectionClass] {
+        &self.classes
     }
 }
 
@@ -125,8 +170,8 @@ impl Rejections {
 mod tests {
     use super::*;
 
-    fn example(n: usize) -> Rejection {
-        Rejection { place: format!("spans[{n}]"), reason: "bad".into() }
+    fn example(n: usize) -> (String, String) {
+        (format!("spans[{n}]"), "bad".into())
     }
 
     #[test]
@@ -134,7 +179,7 @@ mod tests {
         let mut rejections = Rejections::default();
         assert!(rejections.is_empty());
         for n in 0..1000 {
-            rejections.add(|| {
+            rejections.add("bad", || {
                 assert!(n < Rejections::EXAMPLES_MAX, "no string is built beyond the bound");
                 example(n)
             });
@@ -144,10 +189,31 @@ mod tests {
 
     #[test]
     fn appending_keeps_the_order_and_the_bound() {
-        let mut early = Rejections { count: 4, first: (0..4).map(example).collect() };
-        early.append(Rejections { count: 7, first: (10..15).map(example).collect() });
-        assert_eq!(early.count, 11);
+        let some = |class, numbers: std::ops::Range<usize>| {
+            let mut rejections = Rejections::default();
+            numbers.for_each(|n| rejections.add(class, || example(n)));
+            rejections
+        };
+        let mut early = some("early", 0..4);
+        early.append(some("late", 10..17));
+        early.append(some("early", 20..21));
+        assert_eq!(early.count, 12);
         assert_eq!(early.first.len(), Rejections::EXAMPLES_MAX);
-        assert_eq!(early.first[4], example(10));
+        assert_eq!(early.first[4].place, "spans[10]");
+        let classes: Vec<_> = early.classes().iter().map(|class| (class.name, class.count)).collect();
+        assert_eq!(classes, [("early", 5), ("late", 7)]);
+    }
+
+    #[test]
+    fn every_class_is_counted_and_has_an_example_also_beyond_the_first_five() {
+        let mut rejections = Rejections::default();
+        for n in 0..10 {
+            rejections.add("one", || example(n));
+        }
+        rejections.add_many("other", 3, || example(77));
+        assert_eq!((rejections.count, rejections.first.len()), (13, 5));
+        let other = &rejections.classes()[1];
+        assert_eq!((other.name, other.count, other.first.place.as_str()), ("other", 3, "spans[77]"));
+        assert_eq!(rejections.classes().iter().map(|class| class.count).sum::<u64>(), rejections.count);
     }
 }

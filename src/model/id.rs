@@ -8,6 +8,11 @@ use uuid::Uuid;
 #[serde(transparent)]
 pub struct ProjectId(pub i64);
 
+impl ProjectId {
+    /// Stands where nothing tells whose a request was. No project has this number.
+    pub const NOBODY: ProjectId = ProjectId(0);
+}
+
 /// A run inside its project. Ordered like its row's primary key, so that writers lock in one order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RunKey {

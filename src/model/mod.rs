@@ -8,5 +8,6 @@ pub mod step;
 pub mod run;
 pub mod batch;
 pub mod quota;
+pub mod receipt;
 pub mod key;
 pub mod query;

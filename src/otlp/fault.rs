@@ -28,3 +28,24 @@ pub(super) enum Fault {
     #[error("its scope cannot be read; check the exporter")]
     Scope,
 }
+
+impl Fault {
+    /// The word by which rejections are counted.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Fault::Wire(_) | Fault::WireType { .. } => "undecodable",
+            Fault::JsonType { .. } => "wrong_type",
+            Fault::IdLength { field, .. } | Fault::IdZero { field } => match *field {
+                "traceId" => "bad_trace_id",
+                "spanId" => "bad_span_id",
+                _ => "bad_id",
+            },
+            Fault::TooManySpans { .. } => "too_many_items",
+            Fault::TooManyItems { .. } => "too_many_attributes",
+            Fault::TooManyValues => "too_many_values",
+            Fault::MetricKind => "unknown_metric",
+            Fault::Resource => "bad_resource",
+            Fault::Scope => "bad_scope",
+        }
+    }
+}

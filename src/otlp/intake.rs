@@ -2,7 +2,6 @@
 
 use std::mem::{size_of, take};
 
-use crate::model::batch::Rejection;
 use crate::model::log::LogRecord;
 use crate::model::span::{Attributes, Origin, Span};
 use crate::model::value::AnyValue;
@@ -285,7 +284,7 @@ impl<T: Item> Intake<T> {
     pub fn item(&mut self, place: Place, bytes: usize, decode: impl FnOnce(&mut Ledger) -> Result<T, Fault>) {
         self.items_sent = self.items_sent.saturating_add(1);
         if let Err(fault) = self.take_item(bytes, decode) {
-            self.slice.rejections.add(|| Rejection { place: place.named::<T>(), reason: fault.to_string() });
+            self.slice.rejections.add(fault.class(), || (place.named::<T>(), fault.to_string()));
         }
     }
 

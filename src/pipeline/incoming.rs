@@ -9,6 +9,7 @@ use crate::mapping::{map_logs, map_traces};
 use crate::model::batch::{Batch, Rejections};
 use crate::model::id::ProjectId;
 use crate::model::log::LogRecord;
+use crate::model::receipt::Receipt;
 use crate::model::span::Span;
 use crate::otlp::{Group, Malformed, Metric, Notes, Request, Slices};
 use crate::prices::Prices;
@@ -47,14 +48,17 @@ impl Item for Metric {
         groups.iter().flat_map(|group| &group.items).map(|metric| metric.points).sum()
     }
 
-    fn batch(_: Vec<Group<Metric>>, making: &Making) -> Batch {
-        making.empty_batch()
+    fn batch(groups: Vec<Group<Metric>>, making: &Making) -> Batch {
+        let mut batch = making.empty_batch();
+        batch.receipt.metric_points = Metric::amount(&groups);
+        batch
     }
 }
 
 /// What all steps and records of a request share.
 pub(super) struct Making {
     pub project: ProjectId,
+    pub key_id: String,
     pub received_at: DateTime<Utc>,
     pub prices: Arc<Prices>,
 }
@@ -62,7 +66,8 @@ pub(super) struct Making {
 impl Making {
     pub fn empty_batch(&self) -> Batch {
         let (project, received_at) = (self.project, self.received_at);
-        Batch { project, received_at, origins: Vec::new(), steps: Vec::new(), logs: Vec::new(), native: None }
+        let receipt = Receipt { key_id: self.key_id.clone(), ..Receipt::default() };
+        Batch { project, received_at, origins: Vec::new(), steps: Vec::new(), logs: Vec::new(), native: None, receipt }
     }
 }
 
@@ -72,6 +77,8 @@ pub(super) struct Incoming<T> {
     pub making: Making,
     /// Items after this many are rejected.
     pub items_max: u64,
+    /// Requests and bytes as sent that the next slice accounts for: those of the whole request with the first.
+    pub unaccounted: (u64, u64),
 }
 
 /// One slice, and the rest of the request unless this was the last.
@@ -132,10 +139,14 @@ impl<T: Item> Incoming<T> {
         self.slices.body()
     }
 
-    fn taken(self, request: Request<T>) -> Taken<T> {
+    fn taken(mut self, request: Request<T>) -> Taken<T> {
+        let accepted = T::amount(&request.groups);
+        let mut batch = T::batch(request.groups, &self.making);
+        (batch.receipt.requests, batch.receipt.bytes) = std::mem::take(&mut self.unaccounted);
+        batch.receipt.rejections = request.rejections.clone();
         let part = Part {
-            accepted: T::amount(&request.groups),
-            batch: T::batch(request.groups, &self.making),
+            accepted,
+            batch,
             bytes: self.slices.slice_bytes(),
             rejections: request.rejections,
             notes: request.notes,

@@ -105,6 +105,30 @@ pub struct Body {
     pub reservation: Reservation,
 }
 
+/// The body that native runs came in: accounted for once, with the first of them that is stored.
+pub struct NativeRequest {
+    /// As it is held in memory.
+    pub body_bytes: u64,
+    sent_bytes: u64,
+    is_accounted: AtomicBool,
+}
+
+impl NativeRequest {
+    /// `sent_bytes` before inflating.
+    pub fn new(body_bytes: u64, sent_bytes: u64) -> NativeRequest {
+        NativeRequest { body_bytes, sent_bytes, is_accounted: AtomicBool::new(false) }
+    }
+
+    /// Requests and bytes that the next batch shall account for.
+    fn unaccounted(&self) -> (u64, u64) {
+        if self.is_accounted.load(Ordering::Relaxed) { (0, 0) } else { (1, self.sent_bytes) }
+    }
+
+    fn account(&self) {
+        self.is_accounted.store(true, Ordering::Relaxed);
+    }
+}
+
 pub struct Pipeline {
     pub auth: Arc<Authenticator>,
     pub admission: Arc<Admission>,
@@ -164,9 +188,9 @@ impl Pipeline {
         deadline: Instant,
     ) -> Result<Outcome, Refusal> {
         charge.bytes(body.sent_bytes, quota_hold(deadline)).await?;
-        let Body { bytes, reservation, .. } = body;
+        let Body { bytes, sent_bytes, reservation } = body;
         let limits = self.decode_limits;
-        let room = Room { reservation: Arc::new(reservation), deadline };
+        let room = Room { sent_bytes, reservation: Arc::new(reservation), deadline };
         let mut done = match signal {
             Signal::Traces => self.take(key, charge, Slices::of_traces(bytes, encoding, limits), room).await,
             Signal::Logs => self.take(key, charge, Slices::of_logs(bytes, encoding, limits), room).await,
@@ -195,8 +219,8 @@ impl Pipeline {
         slices: Slices<T>,
         room: Room,
     ) -> Result<Done, Refusal> {
-        let making = Making { project: key.project, received_at: Utc::now(), prices: self.prices.clone() };
-        let incoming = Incoming { slices, making, items_max: self.decode_limits.spans_max as u64 };
+        let (making, items_max) = (self.making(key), self.decode_limits.spans_max as u64);
+        let incoming = Incoming { slices, making, items_max, unaccounted: (1, room.sent_bytes) };
         let (mut charge, taken) = self.first_slice(incoming, charge, room.deadline).await?;
         let done = self.take_slices(taken, &mut charge, room).await;
         charge.settle();
@@ -228,7 +252,7 @@ impl Pipeline {
     }
 
     async fn take_slices<T: Item>(&self, first: Taken<T>, charge: &mut Charge, room: Room) -> Result<Done, Refusal> {
-        let Room { reservation, mut deadline } = room;
+        let Room { reservation, mut deadline, .. } = room;
         let hold = deadline.saturating_duration_since(Instant::now());
         let (mut taken, mut done) = (first, Done::default());
         loop {
@@ -275,23 +299,28 @@ impl Pipeline {
         }
     }
 
-    /// A native run, or steps for one: already validated.
+    /// A native run, or steps for one: already validated. `request` is accounted for when they are stored, unless it was
+    /// before, with another run of the same request.
     pub async fn consume_native(
         &self,
         key: &ApiKey,
         charge: &mut Charge,
         native: Native,
         steps: Vec<Step>,
-        bytes: u64,
+        request: &NativeRequest,
         deadline: Instant,
     ) -> Result<Outcome, Refusal> {
-        charge.steps(steps.len() as u64, Instant::now() + NATIVE_QUOTA_HOLD).await?;
+        let items = steps.len() as u64 + u64::from(matches!(native, Native::Submit { .. }));
+        charge.steps(items, Instant::now() + NATIVE_QUOTA_HOLD).await?;
+        let bytes = request.body_bytes;
         let reservation = self.budget.reserve(bytes, deadline).await.map_err(|_| Refusal::Busy)?;
         let sent = steps.len() as u64;
-        let making = Making { project: key.project, received_at: Utc::now(), prices: self.prices.clone() };
-        let batch = Batch { steps, native: Some(native), ..making.empty_batch() };
+        let mut batch = Batch { steps, native: Some(native), ..self.making(key).empty_batch() };
+        (batch.receipt.requests, batch.receipt.bytes) = request.unaccounted();
         let answer = self.store(batch, bytes, Arc::new(reservation), deadline).await?;
-        charge.note_stored(answer.written.inserted);
+        let is_new = matches!(answer.written.native, Some(NativeOutcome::Created | NativeOutcome::Updated));
+        charge.note_stored(answer.written.inserted + u64::from(is_new));
+        request.account();
         let outcome = Outcome {
             accepted: sent.saturating_sub(answer.rejections.count),
             rejections: answer.rejections,
@@ -302,6 +331,34 @@ impl Pipeline {
         Ok(outcome)
     }
 
+    /// Commits what is left to be accounted for of a native request that is answered OK: runs of a batch that could not be
+    /// read, and the request itself when none of its runs was stored.
+    pub async fn settle_native(
+        &self,
+        key: &ApiKey,
+        rejections: Rejections,
+        request: &NativeRequest,
+        deadline: Instant,
+    ) -> Result<(), Refusal> {
+        let mut batch = self.making(key).empty_batch();
+        (batch.receipt.requests, batch.receipt.bytes) = request.unaccounted();
+        if !rejections.is_empty() {
+            let rejected = self.counters.rejected.get_or_create(&ByTransport { transport: Transport::Native }).clone();
+            rejected.inc_by(rejections.count);
+        }
+        batch.receipt.rejections = rejections;
+        let reservation = self.budget.reserve(0, deadline).await.map_err(|_| Refusal::Busy)?;
+        self.store(batch, 0, Arc::new(reservation), deadline).await?;
+        request.account();
+        Ok(())
+    }
+
+    /// What the batches of a request of `key` that comes now have in common.
+    fn making(&self, key: &ApiKey) -> Making {
+        let (project, key_id) = (key.project, key.id.clone());
+        Making { project, key_id, received_at: Utc::now(), prices: self.prices.clone() }
+    }
+
     /// Hands the batch to the writers and waits for COMMIT. Leaving early (the sender is gone) does not stop the write.
     async fn store(
         &self,
@@ -310,7 +367,7 @@ impl Pipeline {
         reservation: Arc<Reservation>,
         deadline: Instant,
     ) -> Result<Answer, Refusal> {
-        if batch.items() == 0 && batch.native.is_none() {
+        if batch.is_empty() {
             return Ok(Answer::default());
         }
         let (reply, answer) = oneshot::channel();
@@ -324,14 +381,15 @@ impl Pipeline {
     }
 
     fn count(&self, signal: Signal, transport: Transport, outcome: &Outcome) {
-        let accepted = match signal {
-            Signal::Traces => &self.counters.accepted,
-            Signal::Logs => &self.counters.accepted_logs,
-            Signal::Metrics => &self.counters.accepted_points,
+        let counters = &self.counters;
+        let (accepted, rejected) = match signal {
+            Signal::Traces => (&counters.accepted, &counters.rejected),
+            Signal::Logs => (&counters.accepted_logs, &counters.rejected_logs),
+            Signal::Metrics => (&counters.accepted_points, &counters.rejected_points),
         };
         accepted.get_or_create(&ByTransport { transport }).inc_by(outcome.accepted);
         if !outcome.rejections.is_empty() {
-            self.counters.rejected.get_or_create(&ByTransport { transport }).inc_by(outcome.rejections.count);
+            rejected.get_or_create(&ByTransport { transport }).inc_by(outcome.rejections.count);
         }
     }
 }
@@ -342,8 +400,9 @@ fn quota_hold(deadline: Instant) -> Instant {
     now + deadline.saturating_duration_since(now) / 2
 }
 
-/// The place of a request in memory, and until when its commit is waited for.
+/// The size of a request as sent, its place in memory, and until when its commit is waited for.
 struct Room {
+    sent_bytes: u64,
     reservation: Arc<Reservation>,
     deadline: Instant,
 }

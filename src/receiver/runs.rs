@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::admission::Charge;
-use crate::model::batch::{Native, NativeOutcome};
+use crate::model::batch::{Native, NativeOutcome, Rejections};
 use crate::model::key::{ApiKey, Scope};
 use crate::model::step::Step;
 use crate::native::{self, BatchForm, Fault, Unreadable};
-use crate::pipeline::{NATIVE_QUOTA_HOLD, Outcome, Pipeline, Refusal};
+use crate::pipeline::{NATIVE_QUOTA_HOLD, NativeRequest, Outcome, Pipeline, Refusal};
 use crate::receiver::body::{compression_of, read};
 use crate::receiver::refused;
 use crate::receiver::status::{add_rate_limits, json_detail, json_refusal};
@@ -43,7 +43,7 @@ impl From<Refusal> for Failure {
 }
 
 pub async fn submit(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
-    answer(&pipeline, request, async |incoming| {
+    answer(&pipeline, request, async |_, incoming| {
         let body = incoming.json()?;
         submit_one(&pipeline, incoming, &body).await
     })
@@ -52,17 +52,25 @@ pub async fn submit(State(pipeline): State<Arc<Pipeline>>, request: Request) -> 
 
 /// Answers 200 with one result for each run, in order: a bad run never costs its neighbours.
 pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
-    answer(&pipeline, request, async |incoming| {
+    answer(&pipeline, request, async |head, incoming| {
         let bodies = native::split_batch(&incoming.bytes, incoming.form).map_err(|unreadable| match unreadable {
             Unreadable::NotJson(why) => Failure::Refused(Refusal::Malformed(format!("the body is not JSON: {why}"))),
             Unreadable::Faults(faults) => Failure::Faults(faults),
         })?;
         let mut results = Vec::with_capacity(bodies.len());
-        for body in bodies {
+        let mut rejections = Rejections::default();
+        for (place, body) in bodies.into_iter().enumerate() {
             let result = match body {
                 Ok(body) => submit_one(&pipeline, incoming, &body).await,
                 Err(fault) => Err(Failure::Faults(vec![fault])),
             };
+            match &result {
+                Err(Failure::Faults(faults)) => {
+                    rejections.add("invalid_run", || (format!("runs[{place}]"), first_of(faults)));
+                }
+                Err(Failure::Refused(refusal)) => refused(&pipeline, Transport::Native, refusal, head),
+                _ => {}
+            }
             results.push(match result {
                 Ok(run) => BatchResult { status: StatusCode::OK.as_u16(), run: Some(run), detail: None },
                 Err(failure) => {
@@ -71,6 +79,7 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
                 }
             });
         }
+        pipeline.settle_native(&incoming.key, rejections, &incoming.request, Instant::now() + pipeline.hold).await?;
         Ok(BatchResults { results })
     })
     .await
@@ -81,7 +90,7 @@ pub async fn append_steps(
     Path(run_id): Path<String>,
     request: Request,
 ) -> Response {
-    answer(&pipeline, request, async |incoming| {
+    answer(&pipeline, request, async |_, incoming| {
         let body = incoming.json()?;
         // An id that cannot exist answers like one that does not.
         let run_id = Uuid::parse_str(&run_id).map_err(|_| Failure::NotFound)?;
@@ -95,13 +104,13 @@ pub async fn append_steps(
 async fn answer<T: Serialize>(
     pipeline: &Pipeline,
     request: Request,
-    work: impl AsyncFnOnce(&mut Incoming) -> Result<T, Failure>,
+    work: impl AsyncFnOnce(&Parts, &mut Incoming) -> Result<T, Failure>,
 ) -> Response {
     let (head, body) = request.into_parts();
     let mut standings = Vec::new();
     let done = match receive(pipeline, &head, body).await {
         Ok(mut incoming) => {
-            let done = work(&mut incoming).await;
+            let done = work(&head, &mut incoming).await;
             standings = incoming.charge.standings();
             incoming.charge.settle();
             done
@@ -156,9 +165,9 @@ async fn store(
 ) -> Result<Box<RawValue>, Failure> {
     let deadline = Instant::now() + pipeline.hold;
     let is_append = matches!(native, Native::Append { .. });
-    let (key, bytes) = (incoming.key.clone(), incoming.bytes.len() as u64);
+    let key = incoming.key.clone();
     let Outcome { native, rejections, .. } =
-        pipeline.consume_native(&key, &mut incoming.charge, native, steps, bytes, deadline).await?;
+        pipeline.consume_native(&key, &mut incoming.charge, native, steps, &incoming.request, deadline).await?;
     if let Some(example) = rejections.first.first() {
         return Err(
             Refusal::Malformed(format!("the run cannot be stored: {}: {}", example.place, example.reason)).into()
@@ -181,6 +190,7 @@ struct Incoming {
     key: Arc<ApiKey>,
     charge: Charge,
     bytes: bytes::Bytes,
+    request: NativeRequest,
     form: BatchForm,
 }
 
@@ -200,7 +210,8 @@ async fn receive(pipeline: &Pipeline, head: &Parts, body: HttpBody) -> Result<In
     let mut charge = pipeline.admit_native(&key).await?;
     let body = read(pipeline, &head.headers, body, compression, deadline).await?;
     charge.bytes(body.sent_bytes, Instant::now() + NATIVE_QUOTA_HOLD).await.map_err(Refusal::from)?;
-    Ok(Incoming { key, charge, bytes: body.bytes, form })
+    let request = NativeRequest::new(body.bytes.len() as u64, body.sent_bytes);
+    Ok(Incoming { key, charge, bytes: body.bytes, request, form })
 }
 
 fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
@@ -213,6 +224,10 @@ fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
         "application/x-ndjson" | "application/jsonl" => Ok(BatchForm::Lines),
         _ => Err(Refusal::Unsupported("send Content-Type: application/json".into())),
     }
+}
+
+fn first_of(faults: &[Fault]) -> String {
+    faults.first().map(|fault| fault.msg.clone()).unwrap_or_default()
 }
 
 fn described(failure: &Failure) -> (StatusCode, Value) {

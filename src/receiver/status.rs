@@ -248,7 +248,7 @@ struct PartialSuccess {
 /// First what was rejected, then what else there is to know; whole sentences only.
 fn partial_message(outcome: &Outcome) -> String {
     let rejections = &outcome.rejections;
-    let examples = rejections.first.iter().map(|Rejection { place, reason }| format!("{place}: {reason}"));
+    let examples = rejections.first.iter().map(|Rejection { place, reason, .. }| format!("{place}: {reason}"));
     let is_more = rejections.count > rejections.first.len() as u64;
     let total = if is_more { format!("{} rejected in all", rejections.count) } else { String::new() };
     let mut message = String::new();
@@ -363,8 +363,8 @@ mod tests {
 
     #[test]
     fn the_text_of_a_partial_success_is_short() {
-        let example = Rejection { place: "p".repeat(300), reason: "r".repeat(300) };
-        let rejections = Rejections { count: 1000, first: vec![example; 5] };
+        let mut rejections = Rejections::default();
+        (0..1000).for_each(|_| rejections.add("bad", || ("p".repeat(300), "r".repeat(300))));
         let message = partial_message(&Outcome { rejections, warnings: vec!["w".repeat(900)], ..Outcome::default() });
         assert!(message.len() <= MESSAGE_BYTES_MAX && message.ends_with("1000 rejected in all"), "{message}");
     }
@@ -374,8 +374,9 @@ mod tests {
         let outcome = Outcome { warnings: vec!["two spans were mended".into()], ..Outcome::default() };
         let answer = ExportResponse::decode(&export_response(&outcome)[..]).unwrap().partial_success.unwrap();
         assert_eq!((answer.rejected, answer.error_message.as_str()), (0, "two spans were mended"));
-        let first = vec![Rejection { place: "spans[0]".into(), reason: "bad".into() }];
-        let outcome = Outcome { rejections: Rejections { count: 1, first }, ..outcome };
+        let mut rejections = Rejections::default();
+        rejections.add("bad", || ("spans[0]".into(), "bad".into()));
+        let outcome = Outcome { rejections, ..outcome };
         assert_eq!(partial_message(&outcome), "spans[0]: bad; two spans were mended");
     }
 }

@@ -21,6 +21,14 @@ impl From<sqlx::Error> for StoreError {
     }
 }
 
+/// An error of a statement whose values are our own: no item of the batch may be blamed for it.
+pub(super) fn never_the_data(error: sqlx::Error) -> sqlx::Error {
+    match classify(&error) {
+        Class::Data => sqlx::Error::AnyDriverError(Box::new(error)),
+        Class::Unavailable | Class::Broken => error,
+    }
+}
+
 fn classify(error: &sqlx::Error) -> Class {
     use sqlx::Error::*;
     match error {

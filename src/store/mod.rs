@@ -3,11 +3,13 @@
 
 mod columns;
 mod error;
+mod ledger;
 mod parts;
 mod plan;
 mod postgres;
 mod queries;
 mod read;
+mod receipts;
 mod remap;
 mod rows;
 mod sqlite;
@@ -29,11 +31,13 @@ use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, KeyChanges, Scopes};
 use crate::model::query::{Page, RunFilter};
-use crate::model::quota::{Amounts, Quota};
+use crate::model::quota::Quota;
 use crate::model::run::Run;
 use crate::model::step::Step;
 use crate::prices::Prices;
 use crate::quota::{Ask, Grant};
+
+pub use ledger::{AfterReceipt, Asked, Ledger, LetterRow, ReceiptRow, Receipts, RefusedRow, RejectedRow};
 
 /// What the caller does next.
 #[derive(Debug, thiserror::Error)]
@@ -130,7 +134,7 @@ pub struct NewKey {
 }
 
 #[async_trait]
-pub trait Store: Send + Sync {
+pub trait Store: Ledger {
     /// Applies what is missing of the schema and makes partitions ahead of time. Safe beside other replicas.
     async fn migrate(&self) -> anyhow::Result<()>;
     /// Makes the day partitions around `today` that are missing; to be called every few hours. Nothing to do on SQLite.
@@ -180,15 +184,22 @@ pub trait Store: Send + Sync {
     async fn touch_keys(&self, used: &HashMap<String, String>, now: DateTime<Utc>) -> Result<(), StoreError>;
     /// Takes parts of the rates of a key. Whoever uses the same database takes from the same amounts.
     async fn lease(&self, project: ProjectId, key_id: &str, asks: &[Ask]) -> Result<Vec<Grant>, StoreError>;
-    /// What the receipts of a key say since the beginning of an hour: requests, steps really stored, bytes.
-    async fn usage_since(&self, project: ProjectId, key_id: &str, since: DateTime<Utc>) -> Result<Amounts, StoreError>;
     /// The project by name, created if absent (for `API_KEY`, which belongs to `default`).
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError>;
 }
 
+impl StoreError {
+    /// SQLSTATE or SQLite's code; says nothing of the data.
+    pub fn code(&self) -> String {
+        let (StoreError::Unavailable(error) | StoreError::Data(error) | StoreError::Broken(error)) = self;
+        error::code(error)
+    }
+}
+
 #[async_trait]
 pub trait StoreWriter: Send {
-    /// Writes all batches in one transaction. Running the same batches again changes nothing.
+    /// Writes all batches and their receipts in one transaction. Running the same batches again changes nothing but the
+    /// receipts, which count it as copies.
     async fn write(
         &mut self,
         batches: &[&Batch],

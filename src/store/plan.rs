@@ -256,6 +256,7 @@ mod tests {
             steps: vec![],
             logs: vec![],
             native: Some(native),
+            receipt: Default::default(),
         };
         let batches = [
             batch(Native::Append { run_id: Uuid::nil() }),

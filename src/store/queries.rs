@@ -6,7 +6,6 @@ use uuid::Uuid;
 use super::columns::{log_columns, run_columns, step_columns};
 use crate::model::id::ProjectId;
 use crate::model::query::{Cursor, Page, RunFilter};
-use crate::model::quota::Amounts;
 use crate::model::run::Run;
 use chrono::{DateTime, Utc};
 
@@ -80,16 +79,6 @@ pub(super) const ROTATE_KEY: &str = "UPDATE api_keys SET previous_hash = secret_
 pub(super) const CHANGE_KEY: &str = "UPDATE api_keys SET name = CASE WHEN $3 THEN $4 ELSE name END, \
     quota = CASE WHEN $5 THEN $6 ELSE quota END, expires_at = CASE WHEN $7 THEN $8 ELSE expires_at END \
     WHERE project_id = $1 AND key_id = $2";
-
-/// Binds project, key and the hour from which on receipts count.
-pub(super) const USAGE_SINCE: &str = "SELECT CAST(COALESCE(SUM(requests), 0) AS BIGINT), \
-    CAST(COALESCE(SUM(stored), 0) AS BIGINT), CAST(COALESCE(SUM(bytes), 0) AS BIGINT) \
-    FROM receipts WHERE project_id = $1 AND key_id = $2 AND hour >= $3";
-
-pub(super) fn amounts((requests, steps, bytes): (i64, i64, i64)) -> Amounts {
-    let [requests, steps, bytes] = [requests, steps, bytes].map(i64::unsigned_abs);
-    Amounts { requests, steps, bytes }
-}
 
 pub(super) const ADD_PROJECT: &str = "INSERT INTO projects (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 pub(super) const PROJECT: &str = "SELECT project_id FROM projects WHERE name = $1";

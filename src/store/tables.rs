@@ -1,16 +1,18 @@
 //! What the write algorithm asks of a database, inside one open transaction. Each call is a fixed number of
 //! statements, however many rows it is given, and does nothing when given none.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use super::receipts::{ReceiptKey, Rejected};
 use crate::assembly::{Call, Twin};
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
+use crate::model::receipt::{Counts, DeadLetter};
 use crate::model::run::Run;
 use crate::model::step::Step;
 
@@ -185,4 +187,14 @@ pub(super) trait Tables: Send {
     /// Calls without a response id of the same process around the same time in other runs, with the run that asked; at
     /// most [`TWINS_MAX`] of [`NEIGHBOURS_MAX`] for each asked moment.
     async fn neighbours(&mut self, moments: &[AskedMoment]) -> sqlx::Result<Vec<(RunKey, Twin)>>;
+
+    /// Adds to what is counted already.
+    async fn add_receipts(&mut self, counts: &BTreeMap<ReceiptKey, Counts>, shard: i16) -> sqlx::Result<()>;
+    /// The same; of the examples the newest stay.
+    async fn add_rejections(
+        &mut self,
+        rejected: &BTreeMap<(ReceiptKey, &'static str), Rejected>,
+        shard: i16,
+    ) -> sqlx::Result<()>;
+    async fn insert_dead_letters(&mut self, letters: &[(ReceiptKey, &DeadLetter)]) -> sqlx::Result<()>;
 }

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use super::parts::stored_parts;
 use super::plan::{Arrivals, Logs, RunPlan, arrivals, loose_logs, settle};
+use super::receipts;
 use super::rows::{Contents, bodies_of, contents_by_run, first_row, include_day, next_row};
 use super::storable;
 use super::tables::{RunDays, StepKey, Tables};
@@ -37,6 +38,7 @@ const DEFER_MAX: Duration = Duration::from_secs(60);
 
 /// Writes all batches; one [`Written`] for each. `asked` was at `now`, before anything was waited for.
 /// `inline_steps_max`: a run with more stored steps than this is not assembled here but becomes due for the sweeper.
+/// `shard`: of the receipts, the writer's own.
 pub(super) async fn write(
     tables: &mut impl Tables,
     batches: &[&Batch],
@@ -44,6 +46,7 @@ pub(super) async fn write(
     (now, asked): (DateTime<Utc>, Instant),
     inline_steps_max: u32,
     prices: &Prices,
+    shard: i16,
 ) -> sqlx::Result<Vec<Written>> {
     let now = storable::time(now);
     let mut origins = Origins::of(batches, prices);
@@ -98,6 +101,7 @@ pub(super) async fn write(
         updated.extend(parts);
     }
     tables.update_runs(&updated).await?;
+    receipts::record(tables, batches, &written, shard).await?;
     Ok(written)
 }
 

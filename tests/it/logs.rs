@@ -124,7 +124,7 @@ on_both_stores!(a_bad_record_costs_only_itself);
 
 async fn records_count_for_the_quota_of_steps(url: &str) {
     let collector = Collector::start(url, &[]).await;
-    let limited = collector.make_key("small", &["--quota", "steps=3/day"]);
+    let limited = collector.make_key("small", &["--quota", "steps=3/hour"]);
     for (number, expected) in [(0, 200), (1, 503)] {
         let post = collector.client().post(collector.url("/v1/logs")).header("content-type", PROTOBUF);
         let body = request(messages(number)).encode_to_vec();

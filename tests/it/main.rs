@@ -15,5 +15,6 @@ mod logs;
 mod native;
 mod otlp;
 mod prices;
+mod quota;
 mod spans;
 mod store;

@@ -17,14 +17,14 @@ use crate::collector::Collector;
 use crate::database::on_both_stores;
 use crate::spans::{agent_trace, encoded, request, run_id, span_id, trace_id};
 
-const PROTOBUF: &str = "application/x-protobuf";
+pub const PROTOBUF: &str = "application/x-protobuf";
 const JSON: &str = "application/json";
 
 async fn grpc_client(address: std::net::SocketAddr) -> TraceServiceClient<Channel> {
     TraceServiceClient::connect(format!("http://{address}")).await.unwrap()
 }
 
-fn with_key<T>(message: T, key: &str) -> Request<T> {
+pub fn with_key<T>(message: T, key: &str) -> Request<T> {
     let mut request = Request::new(message);
     request.metadata_mut().insert("authorization", format!("Bearer {key}").parse().unwrap());
     request
@@ -277,7 +277,7 @@ on_both_stores!(every_form_of_key_is_taken);
 
 async fn a_quota_holds_with_a_hint(url: &str) {
     let collector = Collector::start(url, &[]).await;
-    let limited = collector.make_key("small", &["--quota", "steps=3/day"]);
+    let limited = collector.make_key("small", &["--quota", "steps=3/hour"]);
     let send = async |trace: u64| {
         let post =
             collector.client().post(collector.url("/v1/traces")).header("content-type", PROTOBUF).bearer_auth(&limited);

@@ -1,18 +1,12 @@
 use std::collections::HashSet;
 use std::sync::atomic::AtomicUsize;
 
-use async_trait::async_trait;
-use chrono::{NaiveDate, TimeDelta};
-use uuid::Uuid;
+use chrono::TimeDelta;
 
 use super::*;
-use crate::assembly::LifeCycle;
-use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::{KeyChanges, PreviousSecret, Scopes};
-use crate::model::query::{Page, RunFilter};
-use crate::model::quota::{Amounts, Quota};
-use crate::quota::{Ask, Grant};
-use crate::store::{NewKey, Remap, Remapped, StoreWriter, StoredRun};
+use crate::model::id::ProjectId;
+use crate::model::key::{PreviousSecret, Scopes};
+use crate::model::quota::Quota;
 
 const SECRET: [u8; 32] = [1; 32];
 const OTHER: [u8; 32] = [2; 32];
@@ -64,16 +58,16 @@ fn key(id: &str) -> ApiKey {
     }
 }
 
-async fn is_admitted(known: &Arc<KnownKeys>, id: &str, secret: [u8; 32]) -> bool {
+async fn is_admitted(known: &Arc<KnownKeys<Arc<Keys>>>, id: &str, secret: [u8; 32]) -> bool {
     known.admitted(id, &secret).await.expect("the store has a word").is_some()
 }
 
-fn known(keys: &Arc<Keys>) -> Arc<KnownKeys> {
+fn known(keys: &Arc<Keys>) -> Arc<KnownKeys<Arc<Keys>>> {
     Arc::new(KnownKeys::new(keys.clone()))
 }
 
 /// The same in a fifth of the times.
-fn hurried(keys: &Arc<Keys>) -> Arc<KnownKeys> {
+fn hurried(keys: &Arc<Keys>) -> Arc<KnownKeys<Arc<Keys>>> {
     let times = Times {
         fresh: TIMES.fresh / HURRY,
         renewed_after: TIMES.renewed_after / HURRY,
@@ -246,7 +240,7 @@ async fn a_crowd_of_strangers_holds_no_known_key_up() {
 }
 
 #[async_trait]
-impl Store for Keys {
+impl Registry for Arc<Keys> {
     async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         assert!(self.asking.lock().unwrap().insert(id.to_owned()), "{id} is looked up twice at a time");
@@ -261,73 +255,5 @@ impl Store for Keys {
             true => Err(StoreError::Unavailable(sqlx::Error::PoolTimedOut)),
             false => Ok(key),
         }
-    }
-
-    async fn migrate(&self) -> anyhow::Result<()> {
-        unreachable!()
-    }
-    async fn ping(&self) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
-        unreachable!()
-    }
-    async fn run(&self, _: ProjectId, _: Uuid) -> Result<Option<StoredRun>, StoreError> {
-        unreachable!()
-    }
-    async fn runs(&self, _: ProjectId, _: &RunFilter) -> Result<Page, StoreError> {
-        unreachable!()
-    }
-    async fn sweep(&self, _: &LifeCycle, _: DateTime<Utc>, _: u32) -> Result<u32, StoreError> {
-        unreachable!()
-    }
-    async fn make_partitions(&self, _: NaiveDate) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn remap(
-        &self,
-        _: &Remap,
-        _: Option<RunKey>,
-        _: &LifeCycle,
-        _: DateTime<Utc>,
-    ) -> Result<Remapped, StoreError> {
-        unreachable!()
-    }
-    async fn add_key(&self, _: NewKey, _: DateTime<Utc>) -> Result<ApiKey, StoreError> {
-        unreachable!()
-    }
-    async fn project_key(&self, _: ProjectId, _: &str) -> Result<Option<ApiKey>, StoreError> {
-        unreachable!()
-    }
-    async fn keys(&self, _: Option<ProjectId>) -> Result<Vec<ApiKey>, StoreError> {
-        unreachable!()
-    }
-    async fn revoke_key(&self, _: ProjectId, _: &str, _: DateTime<Utc>) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-    async fn rotate_key(
-        &self,
-        _: ProjectId,
-        _: &str,
-        _: [u8; 32],
-        _: DateTime<Utc>,
-        _: DateTime<Utc>,
-    ) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-    async fn change_key(&self, _: ProjectId, _: &str, _: &KeyChanges) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-    async fn touch_keys(&self, _: &HashMap<String, String>, _: DateTime<Utc>) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn lease(&self, _: ProjectId, _: &str, _: &[Ask]) -> Result<Vec<Grant>, StoreError> {
-        unreachable!()
-    }
-    async fn usage_since(&self, _: ProjectId, _: &str, _: DateTime<Utc>) -> Result<Amounts, StoreError> {
-        unreachable!()
-    }
-    async fn project(&self, _: &str, _: DateTime<Utc>) -> Result<ProjectId, StoreError> {
-        unreachable!()
     }
 }

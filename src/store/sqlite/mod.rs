@@ -2,6 +2,8 @@
 
 mod connection;
 mod leases;
+mod ledger;
+mod receipts;
 mod statements;
 mod tables;
 
@@ -31,7 +33,6 @@ use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, KeyChanges};
 use crate::model::query::{Page, RunFilter};
-use crate::model::quota::Amounts;
 use crate::prices::Prices;
 use crate::quota::{Ask, Grant};
 
@@ -40,6 +41,9 @@ static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 /// How long a connection waits for another process, as the command line beside a running server.
 const BUSY_MAX: Duration = Duration::from_secs(5);
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
+
+/// Of the receipts: writers of a file take turns anyway.
+const SHARD: i16 = 0;
 
 pub(super) struct SqliteStore {
     options: SqliteConnectOptions,
@@ -218,11 +222,6 @@ impl Store for SqliteStore {
         Ok(self.leases.lease(project, key_id, asks, Utc::now()))
     }
 
-    async fn usage_since(&self, project: ProjectId, key_id: &str, since: DateTime<Utc>) -> Result<Amounts, StoreError> {
-        let usage = sqlx::query_as(queries::USAGE_SINCE).bind(project.0).bind(key_id).bind(storable::time(since));
-        Ok(queries::amounts(usage.fetch_one(&self.readers).await?))
-    }
-
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError> {
         execute!(self, queries::ADD_PROJECT, name, storable::time(now));
         let id = sqlx::query_scalar(queries::PROJECT).bind(name).fetch_one(&self.keys).await?;
@@ -249,7 +248,7 @@ impl StoreWriter for SqliteWriter {
         let mut connection = lent.begin().await?;
         let inline_steps_max = self.tuning.inline_steps_max;
         let written =
-            write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices).await?;
+            write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices, SHARD).await?;
         lent.commit(connection).await?;
         Ok(written)
     }

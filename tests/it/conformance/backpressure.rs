@@ -82,7 +82,7 @@ on_both_stores!(otlp_52_overload_of_grpc_is_unavailable_with_the_delay_in_both_p
 async fn otlp_53_delays_are_one_to_four_whole_seconds(url: &str) {
     let collector = Collector::start(url, &[("VECTOROS_INGEST__HOLD", "50ms")]).await;
     let mut delays = Vec::new();
-    for quota in ["requests=1/s", "requests=1/min", "requests=1/hour", "requests=1/day", "steps=3/day"] {
+    for quota in ["requests=1/s", "requests=1/min", "requests=1/hour", "steps=3/hour"] {
         let key = format!("Bearer {}", collector.make_key("poor", &["--quota", quota]));
         let headers = [("authorization", key.as_str()), ("content-type", PROTOBUF)];
         let mut refused = 0;

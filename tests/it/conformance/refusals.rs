@@ -42,7 +42,7 @@ impl Keys {
         let keys = Keys {
             good: bearer(&collector.key),
             only_reads: bearer(&collector.make_key("reads", &["--scope", "read"])),
-            used_up: bearer(&collector.make_key("poor", &["--quota", "requests=1/day"])),
+            used_up: bearer(&collector.make_key("poor", &["--quota", "requests=1/hour"])),
             tiny: bearer(&collector.make_key("tiny", &["--quota", "bytes=10/day"])),
             revoked: bearer(&revoked),
         };

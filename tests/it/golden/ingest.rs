@@ -57,7 +57,7 @@ fn decoded(project: ProjectId, sent: &Request, received_at: DateTime<Utc>, price
     assert!(request == json::decode_traces(&sent.json, LIMITS).unwrap(), "protobuf and JSON say different things");
     assert_eq!(request.rejections.count, 0, "{:?}", request.rejections);
     let (steps, origins) = map_traces(project, request.groups, received_at, prices);
-    Batch { project, received_at, origins, steps, logs: vec![], native: None }
+    Batch { project, received_at, origins, steps, logs: vec![], native: None, receipt: Default::default() }
 }
 
 fn decoded_logs(project: ProjectId, sent: &Request, received_at: DateTime<Utc>) -> Batch {
@@ -65,7 +65,7 @@ fn decoded_logs(project: ProjectId, sent: &Request, received_at: DateTime<Utc>) 
     assert!(request == json::decode_logs(&sent.json, LIMITS).unwrap(), "protobuf and JSON say different things");
     assert_eq!(request.rejections.count, 0, "{:?}", request.rejections);
     let (logs, origins) = map_logs(project, request.groups, received_at);
-    Batch { project, received_at, origins, steps: vec![], logs, native: None }
+    Batch { project, received_at, origins, steps: vec![], logs, native: None, receipt: Default::default() }
 }
 
 async fn listed(store: Arc<dyn Store>, project: ProjectId, now: DateTime<Utc>) -> Vec<Value> {

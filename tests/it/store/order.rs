@@ -338,7 +338,15 @@ impl Trace {
                 map_traces(project, (0..SERVICES).map(spans_of).collect(), at(100), &Prices::none());
             let (logs, of_logs) = map_logs(project, (0..SERVICES).map(logs_of).collect(), at(100));
             origins.extend(of_logs);
-            requests.push(Batch { project, received_at: at(100), origins, steps, logs, native: None });
+            requests.push(Batch {
+                project,
+                received_at: at(100),
+                origins,
+                steps,
+                logs,
+                native: None,
+                receipt: Default::default(),
+            });
         }
         requests
     }

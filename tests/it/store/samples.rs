@@ -92,7 +92,7 @@ fn mapped(project: ProjectId, span: Span) -> Step {
 /// Brings the origin that all sample spans share.
 pub fn batch(project: ProjectId, steps: Vec<Step>) -> Batch {
     let (_, origins) = map_traces(project, groups(vec![sample(1, 1)]), at(100), &Prices::none());
-    Batch { project, received_at: at(100), origins, steps, logs: vec![], native: None }
+    Batch { project, received_at: at(100), origins, steps, logs: vec![], native: None, receipt: Default::default() }
 }
 
 pub fn with_origin(mut batch: Batch, body: &str) -> Batch {

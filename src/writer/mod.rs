@@ -1,13 +1,17 @@
 //! The loop that owns a store connection: takes whatever is queued the moment it is free, commits it, then answers.
 //! No timer: while one transaction commits, the next batch gathers.
 
+mod letter;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::Utc;
+use uuid::Uuid;
 
 use crate::assembly::LifeCycle;
-use crate::model::batch::{Batch, Rejection, Written};
+use crate::model::batch::{Batch, Native, Written};
+use crate::model::receipt::Receipt;
 use crate::queue::{Answer, Job, Overdue, Queue};
 use crate::store::{Store, StoreError, StoreWriter};
 use crate::telemetry::Counters;
@@ -99,33 +103,41 @@ impl Writer {
         }
     }
 
-    /// Halves the items of one request until only those that the store refuses are left out. A native run is stored
-    /// whole or not at all: its sender reads one answer for all of it.
+    /// Halves the items of one request until only those that the store refuses are left out; they become dead letters. A
+    /// native run is stored whole or not at all: its sender reads one answer for all of it.
     async fn isolate(&self, writer: &mut dyn StoreWriter, batch: &Batch) -> Result<Answer, StoreError> {
         let mut answer = Answer::default();
+        // What is to be accounted for beside the items goes with the first part that is written.
+        let mut receipt = batch.receipt.clone();
+        let mut letters = Vec::new();
         let mut parts = vec![(0, batch.items())];
         while let Some((start, end)) = parts.pop() {
-            match self.write(writer, &[&batch.part(start..end)]).await {
-                Ok(written) => add(&mut answer.written, written.first().copied().unwrap_or_default()),
+            let part = Batch { receipt: receipt.clone(), ..batch.part(start..end) };
+            match self.write(writer, &[&part]).await {
+                Ok(written) => {
+                    add(&mut answer.written, written.first().copied().unwrap_or_default());
+                    receipt = Receipt { key_id: receipt.key_id, ..Receipt::default() };
+                }
                 Err(StoreError::Data(_)) if end - start > 1 && batch.native.is_none() => {
                     let middle = start + (end - start) / 2;
                     parts.extend([(middle, end), (start, middle)]);
                 }
-                Err(error @ StoreError::Data(_)) => {
+                Err(error @ StoreError::Data(_)) if end > start || batch.native.is_some() => {
                     tracing::warn!(%error, "a step or record was refused by the store");
-                    let refused =
-                        if batch.native.is_some() { "the run or one of its steps" } else { "one of its values" };
-                    let place = match batch.steps.get(start) {
-                        Some(step) => format!("step {}", step.id),
-                        None => format!("item {start}"),
-                    };
-                    answer.rejections.count += (end - start).saturating_sub(1) as u64;
-                    answer
-                        .rejections
-                        .add(|| Rejection { place, reason: format!("the database cannot hold {refused}") });
+                    let run = usize::from(matches!(batch.native, Some(Native::Submit { .. })));
+                    let items = (end - start + run).max(1) as u64;
+                    answer.rejections.add_many("database", items, || letter::told(batch, start));
+                    letters.push(letter::letter(batch, start, error.code(), Uuid::now_v7()));
                 }
                 Err(error) => return Err(error),
             }
+        }
+        if !answer.rejections.is_empty() {
+            self.counters.dead_letters.inc_by(letters.len() as u64);
+            receipt.rejections.append(answer.rejections.clone());
+            receipt.dead_letters = letters;
+            let (origins, native) = (Vec::new(), None);
+            self.write(writer, &[&Batch { origins, native, receipt, ..batch.part(0..0) }]).await?;
         }
         Ok(answer)
     }
