@@ -1,14 +1,16 @@
-//! What goes out: the query API, health and metrics. Everything but health needs a key and stays in its project.
+//! What goes out: the query API, health and metrics; and the administration of keys. Everything but health needs a key and stays in its project.
 
 mod health;
 mod receipts;
+mod key_bodies;
+mod keys;
 mod runs;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use axum::Router;
 use axum::response::{IntoResponse, Response};
-use axum::routing::get;
+use axum::routing::{get, post};
 use http::StatusCode;
 use serde_json::json;
 use tower_http::compression::CompressionLayer;
@@ -47,17 +49,18 @@ impl Api {
     }
 }
 
+/// A path that exists, asked in a way that it does not answer; `Allow` is set by the router.
+pub async fn wrong_method() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(json!({"detail": "Method not allowed"}))).into_response()
+}
+
+/// The store cannot be asked now: come again.
 fn store_failed(error: &StoreError) -> Response {
     match error {
         StoreError::Unavailable(_) => tracing::warn!(%error, "a query has to wait"),
         StoreError::Data(_) | StoreError::Broken(_) => tracing::error!(%error, "a query failed"),
     }
     json_refusal(&Refusal::Busy)
-}
-
-/// A path that exists, asked in a way that it does not answer; `Allow` is set by the router.
-pub async fn wrong_method() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(json!({"detail": "Method not allowed"}))).into_response()
 }
 
 pub fn router(api: Arc<Api>) -> Router {
@@ -68,6 +71,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/receipts", get(receipts::list))
         .route("/receipts/dead-letters", get(receipts::dead_letters))
         .route("/receipts/dead-letters/{id}", get(receipts::dead_letter))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{id}", get(keys::show).patch(keys::change).delete(keys::revoke))
+        .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -1,33 +1,30 @@
-//! Who is asking: the key in the headers, checked against the store through a bounded cache.
+//! Who is asking: the key in the headers, checked against the store through what is known of keys (`known`).
 
 pub mod credentials;
+mod known;
 pub mod secret;
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::Utc;
-use moka::sync::Cache;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use tokio::sync::OnceCell;
+use tokio::time::Instant;
 
 use crate::model::key::{ApiKey, Scope, Scopes};
 use crate::model::quota::Quota;
-use crate::store::{Store, StoreError};
+use crate::store::Store;
 
-/// A key that was found is believed this long; a revocation takes effect on every replica within it.
-const FRESH: Duration = Duration::from_secs(4);
-/// An id that was not found is believed this long, so that a key works soon after it is made.
-const FRESH_ABSENT: Duration = Duration::from_secs(1);
-/// While the store is away, a key that was good is good this much longer.
-const STALE_GRACE: Duration = Duration::from_secs(60);
-/// How long a request with such a key waits for the store's word: a store that is away is waited for by the commit, whose
-/// time is measured so that the sender's own patience lasts for a second try.
-const STALE_WAIT: Duration = Duration::from_millis(250);
-/// Ids in the cache; made-up ones cannot grow it further.
-const CACHED_KEYS_MAX: u64 = 50_000;
+use known::{KnownKeys, Stored};
+
+pub use known::NoWord;
+
+/// A refused key is answered no earlier than this after it was looked at: whether its id is known or not, whatever is wrong
+/// with it, the answer takes the same time. It also slows down who guesses.
+pub const REFUSED_AFTER: Duration = Duration::from_millis(50);
 
 /// Why a request is not let in.
 #[derive(Debug, thiserror::Error)]
@@ -51,29 +48,23 @@ pub enum AuthError {
     Scope(&'static str),
     /// The key may be good, but nothing can tell now. Never answered as 401, which makes exporters drop data.
     #[error("keys cannot be checked right now, the key store is away")]
-    Unavailable(StoreError),
+    Unavailable(NoWord),
 }
 
 pub struct Authenticator {
     store: Arc<dyn Store>,
-    cache: Cache<String, Looked>,
+    known: Arc<KnownKeys<Stored>>,
     /// The hash of `auth.api_key`, and its key once its project is known.
     fixed: Option<([u8; 32], OnceCell<Arc<ApiKey>>)>,
     used: Mutex<HashMap<String, String>>,
-}
-
-#[derive(Clone)]
-struct Looked {
-    key: Option<Arc<ApiKey>>,
-    at: Instant,
 }
 
 impl Authenticator {
     /// `api_key` is the setting `auth.api_key`; empty means none.
     pub fn new(store: Arc<dyn Store>, api_key: &str) -> Authenticator {
         Authenticator {
+            known: Arc::new(KnownKeys::new(Stored(store.clone()))),
             store,
-            cache: Cache::new(CACHED_KEYS_MAX),
             fixed: (!api_key.is_empty()).then(|| (hash(api_key), OnceCell::new())),
             used: Mutex::default(),
         }
@@ -88,10 +79,20 @@ impl Authenticator {
         user_agent: &str,
     ) -> Result<Arc<ApiKey>, AuthError> {
         let presented = presented.ok_or(AuthError::Missing)?;
+        let looked_at = Instant::now();
         let presented_hash = hash(presented);
         let key = match &self.fixed {
             Some((fixed_hash, cell)) if bool::from(fixed_hash.ct_eq(&presented_hash)) => self.fixed_key(cell).await?,
-            _ => self.stored_key(presented, &presented_hash, user_agent).await?,
+            _ => match self.stored_key(presented, &presented_hash).await? {
+                Some(key) => {
+                    self.note_use(&key.id, user_agent);
+                    key
+                }
+                None => {
+                    tokio::time::sleep_until(looked_at + REFUSED_AFTER).await;
+                    return Err(AuthError::Invalid);
+                }
+            },
         };
         if !key.scopes.allow(scope) {
             return Err(AuthError::Scope(match scope {
@@ -112,8 +113,7 @@ impl Authenticator {
         {
             return cell.get().cloned();
         }
-        let key = self.cache.get(secret::id_of(presented)?)?.key?;
-        bool::from(key.secret_hash.ct_eq(&presented_hash)).then_some(key)
+        self.known.owner(secret::id_of(presented)?, &presented_hash)
     }
 
     /// The keys that were used since the last call, by id, each with the user agent that used it last.
@@ -121,20 +121,12 @@ impl Authenticator {
         std::mem::take(&mut *self.used.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn stored_key(
-        &self,
-        presented: &str,
-        presented_hash: &[u8; 32],
-        user_agent: &str,
-    ) -> Result<Arc<ApiKey>, AuthError> {
-        let id = secret::id_of(presented).ok_or(AuthError::Invalid)?;
-        let key = self.look_up(id).await?.ok_or(AuthError::Invalid)?;
-        let equal = bool::from(key.secret_hash.ct_eq(presented_hash));
-        if !equal || !key.is_live(Utc::now()) {
-            return Err(AuthError::Invalid);
+    /// `None` whatever is wrong with it: cut, unknown, another secret, revoked or expired.
+    async fn stored_key(&self, presented: &str, presented_hash: &[u8; 32]) -> Result<Option<Arc<ApiKey>>, AuthError> {
+        match secret::id_of(presented) {
+            Some(id) => self.known.admitted(id, presented_hash).await.map_err(AuthError::Unavailable),
+            None => Ok(None),
         }
-        self.note_use(&key.id, user_agent);
-        Ok(key)
     }
 
     fn note_use(&self, id: &str, user_agent: &str) {
@@ -145,27 +137,6 @@ impl Authenticator {
             None => {
                 used.insert(id.to_owned(), user_agent.to_owned());
             }
-        }
-    }
-
-    async fn look_up(&self, id: &str) -> Result<Option<Arc<ApiKey>>, AuthError> {
-        let cached = self.cache.get(id);
-        if let Some(looked) = &cached {
-            let fresh = if looked.key.is_some() { FRESH } else { FRESH_ABSENT };
-            if looked.at.elapsed() < fresh {
-                return Ok(looked.key.clone());
-            }
-        }
-        match cached {
-            Some(Looked { key: Some(key), at }) if at.elapsed() < STALE_GRACE => {
-                // A task, so that an answer which comes after this request went on still counts for the next one.
-                let asked = tokio::spawn(ask(self.store.clone(), self.cache.clone(), id.to_owned()));
-                match tokio::time::timeout(STALE_WAIT, asked).await {
-                    Ok(Ok(Ok(found))) => Ok(found),
-                    _ => Ok(Some(key)),
-                }
-            }
-            _ => ask(self.store.clone(), self.cache.clone(), id.to_owned()).await.map_err(AuthError::Unavailable),
         }
     }
 
@@ -181,6 +152,7 @@ impl Authenticator {
                 scopes: Scopes { ingest: true, read: true, admin: true },
                 quota: Quota::default(),
                 secret_hash: [0; 32],
+                previous: None,
                 created_at: now,
                 expires_at: None,
                 revoked_at: None,
@@ -188,19 +160,8 @@ impl Authenticator {
                 last_user_agent: None,
             }))
         });
-        made.await.cloned().map_err(AuthError::Unavailable)
+        made.await.cloned().map_err(|error| AuthError::Unavailable(NoWord::Store(Arc::new(error))))
     }
-}
-
-/// Looks a key up in the store and keeps what it finds.
-async fn ask(
-    store: Arc<dyn Store>,
-    cache: Cache<String, Looked>,
-    id: String,
-) -> Result<Option<Arc<ApiKey>>, StoreError> {
-    let key = store.key(&id).await?.map(Arc::new);
-    cache.insert(id, Looked { key: key.clone(), at: Instant::now() });
-    Ok(key)
 }
 
 /// The project of the first key and of `API_KEY`.

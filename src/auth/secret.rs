@@ -11,11 +11,18 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 
 /// A new key from the thread's cryptographic generator, and its id.
 pub fn generate() -> (String, String) {
-    let mut letters = rand::rng().sample_iter(Alphanumeric).map(char::from);
-    let id: String = letters.by_ref().take(ID_LETTERS).collect();
-    let secret: String = letters.take(SECRET_LETTERS).collect();
-    let body = format!("vos_{id}_{secret}");
-    (format!("{body}_{}", checksum(&body)), id)
+    let id = letters(ID_LETTERS);
+    (generate_for(&id), id)
+}
+
+/// A key with another secret under an id that exists.
+pub fn generate_for(id: &str) -> String {
+    let body = format!("vos_{id}_{}", letters(SECRET_LETTERS));
+    format!("{body}_{}", checksum(&body))
+}
+
+fn letters(count: usize) -> String {
+    rand::rng().sample_iter(Alphanumeric).map(char::from).take(count).collect()
 }
 
 /// The id in a key, when the key is complete. A key that was cut or mistyped is told by its checksum, without the store.
@@ -48,6 +55,8 @@ mod tests {
         assert!(key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'));
         assert_eq!(id_of(&key), Some(id.as_str()));
         assert_ne!(generate().0, key);
+        let rotated = generate_for(&id);
+        assert_eq!((id_of(&rotated), rotated == key), (Some(id.as_str()), false));
     }
 
     #[test]

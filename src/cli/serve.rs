@@ -48,20 +48,21 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
 
 /// Makes a key when the database has none and prints it, this once, with the lines to paste.
 async fn print_first_key(store: &Arc<dyn Store>, addresses: Addresses) -> anyhow::Result<()> {
-    if !store.keys().await?.is_empty() {
+    if !store.keys(None).await?.is_empty() {
         return Ok(());
     }
+    let now = Utc::now();
     let (key, id) = secret::generate();
     let new = NewKey {
         id,
         name: Some("first key".into()),
-        project_name: DEFAULT_PROJECT.into(),
+        project: store.project(DEFAULT_PROJECT, now).await?,
         scopes: Scopes::INGEST_AND_READ,
         quota: Quota::default(),
         secret_hash: hash(&key),
         expires_at: None,
     };
-    store.add_key(new, Utc::now()).await?;
+    store.add_key(new, now).await?;
     let endpoint = format!("{}://{}", addresses.scheme(), reachable(addresses.http));
     show(&format!(
         r#"

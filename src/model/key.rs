@@ -18,6 +18,8 @@ pub struct ApiKey {
     pub quota: Quota,
     /// SHA-256 of the whole key.
     pub secret_hash: [u8; 32],
+    /// The secret before the last rotation.
+    pub previous: Option<PreviousSecret>,
     pub created_at: DateTime<Utc>,
     pub expires_at: Option<DateTime<Utc>>,
     pub revoked_at: Option<DateTime<Utc>>,
@@ -26,10 +28,57 @@ pub struct ApiKey {
     pub last_user_agent: Option<String>,
 }
 
-impl ApiKey {
-    pub fn is_live(&self, now: DateTime<Utc>) -> bool {
-        self.revoked_at.is_none() && self.expires_at.is_none_or(|end| now < end)
+/// A secret that was replaced; it works beside the new one until its time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreviousSecret {
+    pub hash: [u8; 32],
+    pub until: DateTime<Utc>,
+}
+
+/// What becomes of a request with a key. Of an expired and revoked key the revocation is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyState {
+    Live,
+    /// Live, with two secrets until then.
+    Rotating(DateTime<Utc>),
+    Expired,
+    Revoked,
+}
+
+impl KeyState {
+    pub fn word(self) -> &'static str {
+        match self {
+            KeyState::Live => "live",
+            KeyState::Rotating(_) => "rotating",
+            KeyState::Expired => "expired",
+            KeyState::Revoked => "revoked",
+        }
     }
+}
+
+impl ApiKey {
+    pub fn state(&self, now: DateTime<Utc>) -> KeyState {
+        match self.previous {
+            _ if self.revoked_at.is_some() => KeyState::Revoked,
+            _ if self.expires_at.is_some_and(|end| end <= now) => KeyState::Expired,
+            Some(previous) if now < previous.until => KeyState::Rotating(previous.until),
+            _ => KeyState::Live,
+        }
+    }
+
+    pub fn is_live(&self, now: DateTime<Utc>) -> bool {
+        matches!(self.state(now), KeyState::Live | KeyState::Rotating(_))
+    }
+}
+
+/// What is changed of a key that exists; what is `None` stays as it is.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct KeyChanges {
+    pub name: Option<Option<String>>,
+    /// The whole of it.
+    pub quota: Option<Quota>,
+    /// `Some(None)`: never.
+    pub expires_at: Option<Option<DateTime<Utc>>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

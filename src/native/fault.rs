@@ -74,19 +74,37 @@ impl<'a> Place<'a> {
 
 /// Gathers faults; lists the first [`FAULTS_MAX`] and counts the rest.
 #[derive(Default)]
-pub(super) struct Faults {
+pub struct Faults {
     listed: Vec<Fault>,
     unlisted: usize,
 }
 
 impl Faults {
     /// `accepted` says what would be right; the name of the field is put before it.
-    pub fn add(&mut self, kind: &'static str, place: Place<'_>, accepted: &str, input: &Value) {
-        if self.listed.len() == FAULTS_MAX {
-            self.unlisted += 1;
-            return;
+    pub(super) fn add(&mut self, kind: &'static str, place: Place<'_>, accepted: &str, input: &Value) {
+        if self.has_room() {
+            self.list(kind, place.segments(), accepted, input);
         }
-        let segments = place.segments();
+    }
+
+    /// The same for a value of another body than that of a run, by the names and indexes down to it.
+    pub fn add_at(&mut self, kind: &'static str, place: Vec<Value>, accepted: &str, input: &Value) {
+        if self.has_room() {
+            let named = |part: Value| match part {
+                Value::String(name) => Value::from(cut(&name, FIELD_NAME_MAX_BYTES)),
+                index => index,
+            };
+            self.list(kind, place.into_iter().map(named).collect(), accepted, input);
+        }
+    }
+
+    fn has_room(&mut self) -> bool {
+        let has_room = self.listed.len() < FAULTS_MAX;
+        self.unlisted += usize::from(!has_room);
+        has_room
+    }
+
+    fn list(&mut self, kind: &'static str, segments: Vec<Value>, accepted: &str, input: &Value) {
         let name: Vec<String> =
             segments.iter().map(|part| part.as_str().map_or_else(|| part.to_string(), str::to_owned)).collect();
         let msg = match name.is_empty() {

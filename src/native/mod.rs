@@ -23,11 +23,11 @@ use uuid::Uuid;
 use xxhash_rust::xxh3::xxh3_128;
 
 pub use batch::{BATCH_RUNS_MAX, BatchForm, Unreadable, split_batch};
-pub use fault::{FAULT_INPUT_MAX_BYTES, FAULTS_MAX, Fault};
+pub use fault::{FAULT_INPUT_MAX_BYTES, FAULTS_MAX, Fault, Faults};
 pub use step::{STEP_DEPTH_MAX, STEPS_MAX};
 pub use tree::STEP_ID_MAX_BYTES;
 
-use fault::{Faults, Place};
+use fault::Place;
 use step::Steps;
 
 /// A run that may be stored.

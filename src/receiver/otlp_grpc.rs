@@ -62,7 +62,7 @@ async fn take(pipeline: &Pipeline, signal: Signal, head: &Parts, body: Body) -> 
     let hold = hold(pipeline.hold, &head.headers);
     let deadline = Instant::now() + hold;
     let key = pipeline.authenticate(head, Scope::Ingest).await?;
-    let charge = pipeline.admit_otlp(&key, signal, deadline).await?;
+    let charge = pipeline.admit_otlp(key, signal, deadline).await?;
     let limit_bytes = pipeline.body_bytes_max;
     let mut incoming = Incoming::new(pipeline, body, limit_bytes + PREFIX_BYTES as u64, deadline).await?;
     while incoming.more().await? {
@@ -76,7 +76,7 @@ async fn take(pipeline: &Pipeline, signal: Signal, head: &Parts, body: Body) -> 
     let compression = if compressed { compression_of(&head.headers)? } else { Compression::None };
     let body = inflate(pipeline, message, reservation, compression, deadline).await?;
     let deadline = Instant::now() + hold;
-    pipeline.consume_otlp(&key, charge, signal, Encoding::Protobuf, body, Transport::Grpc, deadline).await
+    pipeline.consume_otlp(charge, signal, Encoding::Protobuf, body, Transport::Grpc, deadline).await
 }
 
 /// What `grpc-encoding` names; a message that is marked as compressed must have it.

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::assembly::{Call, Columns, Said, Twin};
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::{ApiKey, Scopes};
+use crate::model::key::{ApiKey, PreviousSecret, Scopes};
 use crate::model::log::LogRow;
 use crate::model::run::{Declared, Kinship, Run};
 use crate::model::step::{Facts, Source, Status, Step, StepType, Usage};
@@ -361,6 +361,8 @@ pub(super) struct KeyRow {
     scopes: String,
     quota: String,
     secret_hash: Vec<u8>,
+    previous_hash: Option<Vec<u8>>,
+    previous_until: Option<DateTime<Utc>>,
     created_at: DateTime<Utc>,
     expires_at: Option<DateTime<Utc>>,
     revoked_at: Option<DateTime<Utc>>,
@@ -372,6 +374,10 @@ impl TryFrom<KeyRow> for ApiKey {
     type Error = sqlx::Error;
 
     fn try_from(row: KeyRow) -> sqlx::Result<ApiKey> {
+        let previous = match (row.previous_hash, row.previous_until) {
+            (Some(hash), Some(until)) => Some(PreviousSecret { hash: whole(hash)?, until }),
+            _ => None,
+        };
         let scopes = if row.scopes.is_empty() { Ok(Scopes::default()) } else { row.scopes.parse() };
         Ok(ApiKey {
             id: row.key_id,
@@ -380,7 +386,8 @@ impl TryFrom<KeyRow> for ApiKey {
             project_name: row.project_name,
             scopes: scopes.map_err(|problem: String| undecodable(problem))?,
             quota: serde_json::from_str(&row.quota).map_err(undecodable)?,
-            secret_hash: row.secret_hash.try_into().map_err(|_| undecodable("secret_hash has not 32 bytes"))?,
+            secret_hash: whole(row.secret_hash)?,
+            previous,
             created_at: row.created_at,
             expires_at: row.expires_at,
             revoked_at: row.revoked_at,
@@ -388,6 +395,10 @@ impl TryFrom<KeyRow> for ApiKey {
             last_user_agent: row.last_user_agent,
         })
     }
+}
+
+fn whole(hash: Vec<u8>) -> sqlx::Result<[u8; 32]> {
+    hash.try_into().map_err(|_| undecodable("a hash of a key has not 32 bytes"))
 }
 
 /// Rows of one kind as values of the model.

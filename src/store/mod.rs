@@ -29,7 +29,7 @@ use uuid::Uuid;
 use crate::assembly::{LifeCycle, RunLogs};
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::{ApiKey, Scopes};
+use crate::model::key::{ApiKey, KeyChanges, Scopes};
 use crate::model::query::{Page, RunFilter};
 use crate::model::quota::Quota;
 use crate::model::run::Run;
@@ -53,13 +53,16 @@ pub enum StoreError {
     Broken(sqlx::Error),
 }
 
+/// Connections for keys, opened as they are needed.
+const KEY_CONNECTIONS_MAX: u32 = 4;
+
 /// What a deployment may set about the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
     /// A run with more stored steps than this is assembled by the sweeper, once for a burst of writes, and not by each
     /// write: a trace of 100,000 spans that comes in 200 requests must not be read 200 times.
     pub inline_steps_max: u32,
-    /// Connections for reads and key look-ups.
+    /// Connections for reads; keys have their own.
     pub readers_max: u32,
     /// Steps that are read of one run when somebody asks for it, the earliest.
     pub shown_steps_max: u32,
@@ -123,7 +126,7 @@ pub struct Remapped {
 pub struct NewKey {
     pub id: String,
     pub name: Option<String>,
-    pub project_name: String,
+    pub project: ProjectId,
     pub scopes: Scopes,
     pub quota: Quota,
     pub secret_hash: [u8; 32],
@@ -155,13 +158,28 @@ pub trait Store: Ledger {
         life: &LifeCycle,
         now: DateTime<Utc>,
     ) -> Result<Remapped, StoreError>;
-    /// Creates the project if it is absent.
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError>;
+    /// The key with this id in whatever project: for authentication, and for who operates the database. Never waits for
+    /// readers of runs.
     async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError>;
-    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError>;
-    /// False when there is no such key.
-    async fn revoke_key(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError>;
-    async fn set_quota(&self, id: &str, quota: &Quota) -> Result<bool, StoreError>;
+    /// The same if it belongs to the project.
+    async fn project_key(&self, project: ProjectId, id: &str) -> Result<Option<ApiKey>, StoreError>;
+    /// Those of the project, or all; newest last.
+    async fn keys(&self, project: Option<ProjectId>) -> Result<Vec<ApiKey>, StoreError>;
+    /// False when the project has no such key.
+    async fn revoke_key(&self, project: ProjectId, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError>;
+    /// Gives the key another secret; the one it has works until `previous_until`, the one before it no more. False when the
+    /// project has no such key that is live.
+    async fn rotate_key(
+        &self,
+        project: ProjectId,
+        id: &str,
+        secret_hash: [u8; 32],
+        previous_until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError>;
+    /// False when the project has no such key.
+    async fn change_key(&self, project: ProjectId, id: &str, changes: &KeyChanges) -> Result<bool, StoreError>;
     /// Notes that the keys with these ids were used, each by the user agent beside it. An earlier use changes nothing.
     async fn touch_keys(&self, used: &HashMap<String, String>, now: DateTime<Utc>) -> Result<(), StoreError>;
     /// Takes parts of the rates of a key. Whoever uses the same database takes from the same amounts.

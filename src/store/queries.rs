@@ -53,19 +53,32 @@ pub(super) const RUNS_AFTER: &str = "SELECT project_id, run_id, step_count, EXIS
 macro_rules! select_keys {
     () => {
         "SELECT key_id, project_id, projects.name AS project_name, api_keys.name, scopes, quota, secret_hash, \
-         api_keys.created_at, expires_at, revoked_at, last_used_at, last_user_agent \
+         previous_hash, previous_until, api_keys.created_at, expires_at, revoked_at, last_used_at, last_user_agent \
          FROM api_keys JOIN projects USING (project_id)"
     };
 }
+/// By id alone: which project a key belongs to is what is asked.
 pub(super) const KEY: &str = concat!(select_keys!(), " WHERE key_id = $1");
-pub(super) const KEYS: &str = concat!(select_keys!(), " ORDER BY api_keys.created_at, key_id");
+/// Binds project and id.
+pub(super) const PROJECT_KEY: &str = concat!(select_keys!(), " WHERE project_id = $1 AND key_id = $2");
+/// Binds the project, or nothing for the keys of all.
+pub(super) const KEYS: &str =
+    concat!(select_keys!(), " WHERE project_id = COALESCE($1, project_id) ORDER BY api_keys.created_at, key_id");
 /// Binds id, project, name, scopes, quota, hash, creation and expiry.
 pub(super) const ADD_KEY: &str = "INSERT INTO api_keys \
     (key_id, project_id, name, scopes, quota, secret_hash, created_at, expires_at) \
     VALUES ($1, $2, $3, $4, $5, $6, $7, $8)";
-/// A key that is revoked keeps the time of the first revocation.
-pub(super) const REVOKE_KEY: &str = "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $2) WHERE key_id = $1";
-pub(super) const SET_QUOTA: &str = "UPDATE api_keys SET quota = $2 WHERE key_id = $1";
+/// Binds project, id and time. A key that is revoked keeps the time of the first revocation.
+pub(super) const REVOKE_KEY: &str =
+    "UPDATE api_keys SET revoked_at = COALESCE(revoked_at, $3) WHERE project_id = $1 AND key_id = $2";
+/// Binds project, id, the new hash, until when the old one works, and the time.
+pub(super) const ROTATE_KEY: &str = "UPDATE api_keys SET previous_hash = secret_hash, previous_until = $4, \
+    secret_hash = $3 WHERE project_id = $1 AND key_id = $2 AND revoked_at IS NULL \
+    AND (expires_at IS NULL OR expires_at > $5)";
+/// Binds project, id, and for name, quota and expiry each whether it changes, and to what.
+pub(super) const CHANGE_KEY: &str = "UPDATE api_keys SET name = CASE WHEN $3 THEN $4 ELSE name END, \
+    quota = CASE WHEN $5 THEN $6 ELSE quota END, expires_at = CASE WHEN $7 THEN $8 ELSE expires_at END \
+    WHERE project_id = $1 AND key_id = $2";
 
 pub(super) const ADD_PROJECT: &str = "INSERT INTO projects (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 pub(super) const PROJECT: &str = "SELECT project_id FROM projects WHERE name = $1";

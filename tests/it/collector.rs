@@ -3,7 +3,7 @@
 use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
@@ -106,14 +106,22 @@ impl Collector {
 
     /// Runs a command of the program on the same database and returns its standard output.
     pub fn command(&self, arguments: &[&str]) -> String {
-        let done = program()
-            .args(arguments)
-            .env("DATABASE_URL", &self.database_url)
-            .current_dir(self.folder.path())
-            .output()
-            .unwrap();
+        let done = self.run(arguments);
         assert!(done.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&done.stderr));
         String::from_utf8(done.stdout).unwrap()
+    }
+
+    /// The same of a command that fails: its standard error.
+    pub fn failing_command(&self, arguments: &[&str]) -> String {
+        let done = self.run(arguments);
+        assert_eq!(done.status.code(), Some(1), "{arguments:?}: {}", String::from_utf8_lossy(&done.stdout));
+        String::from_utf8(done.stderr).unwrap()
+    }
+
+    fn run(&self, arguments: &[&str]) -> Output {
+        let mut command = program();
+        command.args(arguments).env("DATABASE_URL", &self.database_url).current_dir(self.folder.path());
+        command.output().unwrap()
     }
 
     /// GET with the collector's key: status and JSON.

@@ -23,7 +23,7 @@ fn list(pairs: Vec<KeyValue>) -> AnyValue {
 }
 
 /// What the model call of [`agent_trace`] was asked and answered.
-fn messages(number: u64) -> Vec<LogRecord> {
+pub fn messages(number: u64) -> Vec<LogRecord> {
     let record = |ms: u64, name: &str, body: AnyValue| LogRecord {
         observed_time_unix_nano: START_NS + ms * 1_000_000,
         event_name: name.into(),
@@ -43,7 +43,7 @@ fn messages(number: u64) -> Vec<LogRecord> {
     ]
 }
 
-fn request(log_records: Vec<LogRecord>) -> ExportLogsServiceRequest {
+pub fn request(log_records: Vec<LogRecord>) -> ExportLogsServiceRequest {
     let scope = Some(InstrumentationScope { name: "test.logs".into(), ..InstrumentationScope::default() });
     let scope_logs = vec![ScopeLogs { scope, log_records, ..ScopeLogs::default() }];
     ExportLogsServiceRequest { resource_logs: vec![ResourceLogs { scope_logs, ..ResourceLogs::default() }] }

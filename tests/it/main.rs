@@ -5,6 +5,8 @@ mod conformance;
 mod corpus;
 mod database;
 mod golden;
+mod isolation;
+mod keys;
 mod kill;
 mod killed;
 mod layering;

@@ -27,15 +27,14 @@ use uuid::Uuid;
 use self::connection::{Lent, TRANSACTION_MAX, within};
 use super::columns::{KeyRow, RunRow, decoded};
 use super::{
-    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read, remap, storable, sweep,
-    write,
+    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read,
+    remap, storable, sweep, write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::ApiKey;
+use crate::model::key::{ApiKey, KeyChanges};
 use crate::model::query::{Page, RunFilter};
-use crate::model::quota::Quota;
 use crate::prices::Prices;
 use crate::quota::{Ask, Grant};
 
@@ -53,8 +52,10 @@ const TOUCH_KEYS: &str = "UPDATE api_keys SET last_used_at = $3, last_user_agent
 
 pub(super) struct PostgresStore {
     options: PgConnectOptions,
-    /// Reads and keys; a slow reader never holds up a writer, which has its own connection.
+    /// Reads; a slow reader never holds up a writer, which has its own connection.
     pool: PgPool,
+    /// Keys: however much is read, a revocation is seen in time.
+    keys: PgPool,
     sweeper: Mutex<Lent>,
     tuning: Tuning,
     prices: Arc<Prices>,
@@ -68,12 +69,13 @@ impl PostgresStore {
             Some(_) => options,
             None => options.application_name("vectoros"),
         };
-        let pool = PgPoolOptions::new()
-            .max_connections(tuning.readers_max)
-            .acquire_timeout(ACQUIRE_MAX)
-            .connect_lazy_with(options.clone());
+        let pool = |connections_max| {
+            let pool = PgPoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_MAX);
+            pool.connect_lazy_with(options.clone())
+        };
+        let (pool, keys) = (pool(tuning.readers_max), pool(KEY_CONNECTIONS_MAX));
         let sweeper = Mutex::new(Lent::new(options.clone()));
-        Ok(PostgresStore { options, pool, sweeper, tuning, prices })
+        Ok(PostgresStore { options, pool, keys, sweeper, tuning, prices })
     }
 
     /// A connection for work that is done once; closed when dropped, whatever it was doing.
@@ -160,47 +162,75 @@ impl Store for PostgresStore {
     }
 
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError> {
-        let project = self.project(&key.project_name, now).await?;
         sqlx::query(queries::ADD_KEY)
             .bind(&key.id)
-            .bind(project.0)
-            .bind(&key.name)
+            .bind(key.project.0)
+            .bind(key.name.as_deref().map(storable::text))
             .bind(key.scopes.words().join(","))
             .bind(storable::to_json(&key.quota)?)
             .bind(key.secret_hash.as_slice())
             .bind(now)
             .bind(key.expires_at)
-            .execute(&self.pool)
+            .execute(&self.keys)
             .await?;
-        let row: KeyRow = sqlx::query_as(queries::KEY).bind(&key.id).fetch_one(&self.pool).await?;
+        let query = sqlx::query_as(queries::PROJECT_KEY).bind(key.project.0).bind(&key.id);
+        let row: KeyRow = query.fetch_one(&self.keys).await?;
         Ok(row.try_into()?)
     }
 
     async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError> {
-        let id = storable::text(id);
-        let row: Option<KeyRow> = sqlx::query_as(queries::KEY).bind(&*id).fetch_optional(&self.pool).await?;
+        let query = sqlx::query_as(queries::KEY).bind(storable::text(id)).fetch_optional(&self.keys);
+        // Also when the server is gone without a word.
+        let row: Option<KeyRow> = within(ACQUIRE_MAX, query).await?;
         Ok(row.map(ApiKey::try_from).transpose()?)
     }
 
-    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        let rows: Vec<KeyRow> = sqlx::query_as(queries::KEYS).fetch_all(&self.pool).await?;
+    async fn project_key(&self, project: ProjectId, id: &str) -> Result<Option<ApiKey>, StoreError> {
+        let query = sqlx::query_as(queries::PROJECT_KEY).bind(project.0).bind(storable::text(id));
+        let row: Option<KeyRow> = query.fetch_optional(&self.keys).await?;
+        Ok(row.map(ApiKey::try_from).transpose()?)
+    }
+
+    async fn keys(&self, project: Option<ProjectId>) -> Result<Vec<ApiKey>, StoreError> {
+        let query = sqlx::query_as(queries::KEYS).bind(project.map(|project| project.0));
+        let rows: Vec<KeyRow> = query.fetch_all(&self.pool).await?;
         Ok(decoded(rows)?)
     }
 
-    async fn revoke_key(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        let done = sqlx::query(queries::REVOKE_KEY).bind(id).bind(now).execute(&self.pool).await?;
-        Ok(done.rows_affected() > 0)
+    async fn revoke_key(&self, project: ProjectId, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        let query = sqlx::query(queries::REVOKE_KEY).bind(project.0).bind(storable::text(id)).bind(now);
+        Ok(query.execute(&self.keys).await?.rows_affected() > 0)
     }
 
-    async fn set_quota(&self, id: &str, quota: &Quota) -> Result<bool, StoreError> {
-        let quota = storable::to_json(quota)?;
-        let done = sqlx::query(queries::SET_QUOTA).bind(id).bind(quota).execute(&self.pool).await?;
-        Ok(done.rows_affected() > 0)
+    async fn rotate_key(
+        &self,
+        project: ProjectId,
+        id: &str,
+        secret_hash: [u8; 32],
+        previous_until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let query = sqlx::query(queries::ROTATE_KEY).bind(project.0).bind(storable::text(id));
+        let query = query.bind(secret_hash.to_vec()).bind(previous_until).bind(now);
+        Ok(query.execute(&self.keys).await?.rows_affected() > 0)
+    }
+
+    async fn change_key(&self, project: ProjectId, id: &str, changes: &KeyChanges) -> Result<bool, StoreError> {
+        let query = sqlx::query(queries::CHANGE_KEY)
+            .bind(project.0)
+            .bind(storable::text(id))
+            .bind(changes.name.is_some())
+            .bind(changes.name.as_ref().and_then(Option::as_deref).map(storable::text))
+            .bind(changes.quota.is_some())
+            .bind(changes.quota.as_ref().map(storable::to_json).transpose()?)
+            .bind(changes.expires_at.is_some())
+            .bind(changes.expires_at.flatten());
+        Ok(query.execute(&self.keys).await?.rows_affected() > 0)
     }
 
     async fn touch_keys(&self, used: &HashMap<String, String>, now: DateTime<Utc>) -> Result<(), StoreError> {
         let (ids, agents): (Vec<&String>, Vec<&String>) = used.iter().unzip();
-        sqlx::query(TOUCH_KEYS).bind(ids).bind(agents).bind(now).execute(&self.pool).await?;
+        sqlx::query(TOUCH_KEYS).bind(ids).bind(agents).bind(now).execute(&self.keys).await?;
         Ok(())
     }
 
@@ -212,8 +242,8 @@ impl Store for PostgresStore {
     }
 
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError> {
-        sqlx::query(queries::ADD_PROJECT).bind(name).bind(now).execute(&self.pool).await?;
-        let id = sqlx::query_scalar(queries::PROJECT).bind(name).fetch_one(&self.pool).await?;
+        sqlx::query(queries::ADD_PROJECT).bind(name).bind(now).execute(&self.keys).await?;
+        let id = sqlx::query_scalar(queries::PROJECT).bind(name).fetch_one(&self.keys).await?;
         Ok(ProjectId(id))
     }
 }

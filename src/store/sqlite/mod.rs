@@ -25,15 +25,14 @@ use self::connection::{Lent, assert_durable, durable};
 use self::leases::Leases;
 use super::columns::{KeyRow, RunRow, decoded};
 use super::{
-    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read, remap, storable, sweep,
-    write,
+    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read,
+    remap, storable, sweep, write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
 use crate::model::id::{ProjectId, RunKey};
-use crate::model::key::ApiKey;
+use crate::model::key::{ApiKey, KeyChanges};
 use crate::model::query::{Page, RunFilter};
-use crate::model::quota::Quota;
 use crate::prices::Prices;
 use crate::quota::{Ask, Grant};
 
@@ -49,6 +48,8 @@ const SHARD: i16 = 0;
 pub(super) struct SqliteStore {
     options: SqliteConnectOptions,
     readers: SqlitePool,
+    /// Keys: however much is read, a revocation is seen in time.
+    keys: SqlitePool,
     /// Writers, the sweeper and keys take turns.
     connection: Arc<Mutex<Lent>>,
     leases: Leases,
@@ -65,12 +66,13 @@ impl SqliteStore {
         let mut connection =
             options.connect().await.with_context(|| format!("cannot open the SQLite file {path:?}"))?;
         assert_durable(&mut connection).await?;
-        let readers = SqlitePoolOptions::new()
-            .max_connections(tuning.readers_max)
-            .acquire_timeout(ACQUIRE_MAX)
-            .connect_lazy_with(file.pragma("query_only", "1"));
+        let readers = |connections_max| {
+            let pool = SqlitePoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_MAX);
+            pool.connect_lazy_with(file.clone().pragma("query_only", "1"))
+        };
+        let (readers, keys) = (readers(tuning.readers_max), readers(KEY_CONNECTIONS_MAX));
         let connection = Arc::new(Mutex::new(Lent::new(options.clone(), connection)));
-        Ok(SqliteStore { options, readers, connection, leases: Leases::default(), tuning, prices })
+        Ok(SqliteStore { options, readers, keys, connection, leases: Leases::default(), tuning, prices })
     }
 }
 
@@ -142,39 +144,71 @@ impl Store for SqliteStore {
     }
 
     async fn add_key(&self, key: NewKey, now: DateTime<Utc>) -> Result<ApiKey, StoreError> {
-        let project = self.project(&key.project_name, now).await?;
         execute!(
             self,
             queries::ADD_KEY,
             &key.id,
-            project.0,
-            &key.name,
+            key.project.0,
+            key.name.as_deref().map(storable::text),
             key.scopes.words().join(","),
             storable::to_json(&key.quota)?,
             key.secret_hash.as_slice(),
             storable::time(now),
             key.expires_at.map(storable::time)
         );
-        let row: KeyRow = sqlx::query_as(queries::KEY).bind(&key.id).fetch_one(&self.readers).await?;
+        let query = sqlx::query_as(queries::PROJECT_KEY).bind(key.project.0).bind(&key.id);
+        let row: KeyRow = query.fetch_one(&self.keys).await?;
         Ok(row.try_into()?)
     }
 
     async fn key(&self, id: &str) -> Result<Option<ApiKey>, StoreError> {
-        let row: Option<KeyRow> = sqlx::query_as(queries::KEY).bind(id).fetch_optional(&self.readers).await?;
+        let row: Option<KeyRow> = sqlx::query_as(queries::KEY).bind(id).fetch_optional(&self.keys).await?;
         Ok(row.map(ApiKey::try_from).transpose()?)
     }
 
-    async fn keys(&self) -> Result<Vec<ApiKey>, StoreError> {
-        let rows: Vec<KeyRow> = sqlx::query_as(queries::KEYS).fetch_all(&self.readers).await?;
+    async fn project_key(&self, project: ProjectId, id: &str) -> Result<Option<ApiKey>, StoreError> {
+        let query = sqlx::query_as(queries::PROJECT_KEY).bind(project.0).bind(id);
+        let row: Option<KeyRow> = query.fetch_optional(&self.keys).await?;
+        Ok(row.map(ApiKey::try_from).transpose()?)
+    }
+
+    async fn keys(&self, project: Option<ProjectId>) -> Result<Vec<ApiKey>, StoreError> {
+        let query = sqlx::query_as(queries::KEYS).bind(project.map(|project| project.0));
+        let rows: Vec<KeyRow> = query.fetch_all(&self.readers).await?;
         Ok(decoded(rows)?)
     }
 
-    async fn revoke_key(&self, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
-        Ok(execute!(self, queries::REVOKE_KEY, id, storable::time(now)).rows_affected() > 0)
+    async fn revoke_key(&self, project: ProjectId, id: &str, now: DateTime<Utc>) -> Result<bool, StoreError> {
+        Ok(execute!(self, queries::REVOKE_KEY, project.0, id, storable::time(now)).rows_affected() > 0)
     }
 
-    async fn set_quota(&self, id: &str, quota: &Quota) -> Result<bool, StoreError> {
-        Ok(execute!(self, queries::SET_QUOTA, id, storable::to_json(quota)?).rows_affected() > 0)
+    async fn rotate_key(
+        &self,
+        project: ProjectId,
+        id: &str,
+        secret_hash: [u8; 32],
+        previous_until: DateTime<Utc>,
+        now: DateTime<Utc>,
+    ) -> Result<bool, StoreError> {
+        let (until, now) = (storable::time(previous_until), storable::time(now));
+        let done = execute!(self, queries::ROTATE_KEY, project.0, id, secret_hash.as_slice(), until, now);
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn change_key(&self, project: ProjectId, id: &str, changes: &KeyChanges) -> Result<bool, StoreError> {
+        let done = execute!(
+            self,
+            queries::CHANGE_KEY,
+            project.0,
+            id,
+            changes.name.is_some(),
+            changes.name.as_ref().and_then(Option::as_deref).map(storable::text),
+            changes.quota.is_some(),
+            changes.quota.as_ref().map(storable::to_json).transpose()?,
+            changes.expires_at.is_some(),
+            changes.expires_at.flatten().map(storable::time)
+        );
+        Ok(done.rows_affected() > 0)
     }
 
     async fn touch_keys(&self, used: &HashMap<String, String>, now: DateTime<Utc>) -> Result<(), StoreError> {
@@ -190,7 +224,7 @@ impl Store for SqliteStore {
 
     async fn project(&self, name: &str, now: DateTime<Utc>) -> Result<ProjectId, StoreError> {
         execute!(self, queries::ADD_PROJECT, name, storable::time(now));
-        let id = sqlx::query_scalar(queries::PROJECT).bind(name).fetch_one(&self.readers).await?;
+        let id = sqlx::query_scalar(queries::PROJECT).bind(name).fetch_one(&self.keys).await?;
         Ok(ProjectId(id))
     }
 }

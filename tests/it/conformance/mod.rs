@@ -4,7 +4,7 @@
 mod access;
 mod answers;
 mod backpressure;
-mod client;
+pub mod client;
 mod connections;
 mod content_type;
 mod endpoints;
@@ -17,5 +17,5 @@ mod refusals;
 mod size;
 mod sockets;
 mod tls;
-mod trouble;
+pub mod trouble;
 mod validity;

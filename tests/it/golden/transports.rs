@@ -76,7 +76,7 @@ async fn new_key(store: &dyn Store, project: &str) -> String {
     let new = NewKey {
         id,
         name: None,
-        project_name: project.to_owned(),
+        project: store.project(project, Utc::now()).await.unwrap(),
         scopes: "ingest,read".parse::<Scopes>().unwrap(),
         quota: Quota::default(),
         secret_hash: hash(&key),

@@ -63,7 +63,7 @@ async fn duplicate_of(store: &dyn Store, project: ProjectId, trace: u128) -> Opt
     shown.map(|id| id.as_u128())
 }
 
-async fn a_copy_that_comes_after_its_original_leaves_the_list(store: &dyn Store) {
+pub async fn a_copy_that_comes_after_its_original_leaves_the_list(store: &dyn Store) {
     let project = project(store, "p").await;
     write(store, &[batch(project, original(project))]).await;
     write(store, &[batch(project, vec![alone(project, COPY)])]).await;
@@ -185,7 +185,7 @@ fn failed(step: Step) -> Step {
 }
 
 /// The framework's record of a failed call has its texts, the client library's has none.
-async fn a_failed_call_without_an_id_is_found_by_its_process_and_time(store: &dyn Store) {
+pub async fn a_failed_call_without_an_id_is_found_by_its_process_and_time(store: &dyn Store) {
     let project = project(store, "p").await;
     let input = Some("Weather?".to_owned());
     let framework = failed(Step { parent_id: None, input, ..span(project, 9, 2) });

@@ -59,7 +59,7 @@ async fn a_sweep_that_changes_nothing_for_readers_leaves_updated_at(store: &dyn 
     }
 }
 
-async fn a_large_run_is_left_to_the_sweeper(store: &dyn Store) {
+pub async fn a_large_run_is_left_to_the_sweeper(store: &dyn Store) {
     let project = project(store, "p").await;
     let steps = |numbers: std::ops::RangeInclusive<u64>| -> Batch {
         batch(project, numbers.map(|n| span(project, 1, n)).collect())

@@ -99,7 +99,7 @@ async fn any_order_of_spans_and_records_gives_the_same_run(store: &dyn Store) {
     }
 }
 
-async fn records_alone_wait_in_no_list_and_age_out(store: &dyn Store) {
+pub async fn records_alone_wait_in_no_list_and_age_out(store: &dyn Store) {
     let project = project(store, "p").await;
     let records = || log_batch(project, vec![record(1, 2, "gen_ai.choice", "Hi")]);
     assert_eq!(counts(&write(store, &[records()]).await[0]), (1, 0));
@@ -115,7 +115,7 @@ async fn records_alone_wait_in_no_list_and_age_out(store: &dyn Store) {
     assert_eq!(counts(&write(store, &[records()]).await[0]), (1, 0), "the record went with its run");
 }
 
-async fn a_record_that_came_first_is_kept_by_its_span(store: &dyn Store) {
+pub async fn a_record_that_came_first_is_kept_by_its_span(store: &dyn Store) {
     let project = project(store, "p").await;
     write(store, &[log_batch(project, vec![record(1, 2, "gen_ai.choice", "Hi")])]).await;
     write(store, &[batch(project, vec![span(project, 1, 1), span(project, 1, 2)])]).await;
@@ -123,7 +123,7 @@ async fn a_record_that_came_first_is_kept_by_its_span(store: &dyn Store) {
     assert_eq!(row(store, project, 1).await.output.as_deref(), Some("Hi"));
 }
 
-async fn records_of_no_trace_are_stored_once_and_age_out(store: &dyn Store) {
+pub async fn records_of_no_trace_are_stored_once_and_age_out(store: &dyn Store) {
     let project = project(store, "p").await;
     let records = || log_batch(project, vec![record(0, 0, "", "free"), record(0, 0, "", "and easy")]);
     assert_eq!(counts(&write(store, &[records()]).await[0]), (2, 0));

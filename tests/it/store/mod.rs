@@ -15,6 +15,7 @@ mod parts;
 mod reads;
 mod receipts;
 mod remap;
+mod statements;
 mod steps;
 
 /// Each function as a test on SQLite and on Postgres.

@@ -46,7 +46,7 @@ async fn a_submission_is_created_repeated_and_defended(store: &dyn Store) {
     assert_eq!(found.steps.len(), 2, "nothing of the refused submission is stored");
 }
 
-async fn a_running_run_is_updated_and_finished(store: &dyn Store) {
+pub async fn a_running_run_is_updated_and_finished(store: &dyn Store) {
     let project = project(store, "p").await;
     assert_eq!(
         outcome(store, submit(project, 9, declared(Status::Running, 1), two_steps(project))).await,
@@ -74,7 +74,7 @@ async fn a_running_run_is_updated_and_finished(store: &dyn Store) {
     assert_eq!(outcome(store, finish).await, (Unchanged, 0, 3));
 }
 
-async fn appending_needs_a_running_run(store: &dyn Store) {
+pub async fn appending_needs_a_running_run(store: &dyn Store) {
     let project = project(store, "p").await;
     let more = || append(project, 9, vec![native_step(project, 9, "c", 1)]);
     assert_eq!(outcome(store, more()).await, (NotFound, 0, 0));

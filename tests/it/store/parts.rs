@@ -64,7 +64,7 @@ async fn listed(store: &dyn Store, project: ProjectId) -> BTreeMap<Uuid, Run> {
     page.runs.into_iter().map(|run| (run.key.run_id, run)).collect()
 }
 
-async fn a_trace_is_listed_by_its_parts(store: &dyn Store) {
+pub async fn a_trace_is_listed_by_its_parts(store: &dyn Store) {
     let project = project(store, "p").await;
     let steps = vec![frame(project), span(project, 1, 2), span(project, 1, 3), below(3, span(project, 1, 4))];
     write(store, 100, &[batch(project, steps)]).await;
@@ -94,7 +94,7 @@ async fn news_of_one_part_leaves_its_siblings(store: &dyn Store) {
     assert_eq!(find(store, project, part(3)).await, second, "the same again");
 }
 
-async fn a_late_ancestor_takes_earlier_runs_in(store: &dyn Store) {
+pub async fn a_late_ancestor_takes_earlier_runs_in(store: &dyn Store) {
     let project = project(store, "p").await;
     let steps = vec![frame(project), below(9, span(project, 1, 2)), below(9, span(project, 1, 3))];
     write(store, 100, &[batch(project, steps)]).await;

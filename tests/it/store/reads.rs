@@ -34,7 +34,7 @@ async fn an_unknown_run_is_none(store: &dyn Store) {
     assert!(store.runs(project, &ALL).await.unwrap().runs.is_empty());
 }
 
-async fn pages_joined_are_the_whole_list_while_runs_arrive(store: &dyn Store) {
+pub async fn pages_joined_are_the_whole_list_while_runs_arrive(store: &dyn Store) {
     let (project, other) = (project(store, "p").await, project(store, "other").await);
     // Pairs of runs start in the same second, so that the id must break the tie.
     let steps = (1..=25).map(|trace| call(project, trace, i64::try_from(trace / 2).unwrap())).collect();
@@ -62,7 +62,7 @@ async fn pages_joined_are_the_whole_list_while_runs_arrive(store: &dyn Store) {
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 25);
 }
 
-async fn filters_narrow_the_list(store: &dyn Store) {
+pub async fn filters_narrow_the_list(store: &dyn Store) {
     let project = project(store, "p").await;
     let mut batches: Vec<_> = [Status::Success, Status::Error, Status::Running]
         .into_iter()

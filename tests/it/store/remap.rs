@@ -173,7 +173,7 @@ async fn a_remap_that_is_killed_goes_on_while_collectors_write(url: &str) {
 }
 on_both_stores!(a_remap_that_is_killed_goes_on_while_collectors_write);
 
-async fn only_what_is_asked_for_is_mapped_again(url: &str) {
+pub async fn only_what_is_asked_for_is_mapped_again(url: &str) {
     let database = Database::at(url);
     let store = database.store(TUNING).await;
     let store = store.as_ref();

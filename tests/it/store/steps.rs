@@ -91,7 +91,7 @@ async fn copies_inside_one_write_count_once(store: &dyn Store) {
     assert_eq!(row(store, project, 1).await.step_count, 3);
 }
 
-async fn a_better_version_replaces_in_either_order(store: &dyn Store) {
+pub async fn a_better_version_replaces_in_either_order(store: &dyn Store) {
     let root = |project| span(project, 1, 1);
     let (early, late, at_once) =
         (project(store, "early first").await, project(store, "late first").await, project(store, "at once").await);
