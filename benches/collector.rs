@@ -23,11 +23,7 @@ impl Collector {
     pub async fn start(database_url: &str, directory: &Path) -> anyhow::Result<Collector> {
         migrate(database_url, directory).await?;
         let unlimited = "requests=unlimited,steps=unlimited,bytes=unlimited";
-        let created =
-            run(database_url, directory, &["keys", "create", "--project", "bench", "--quota", unlimited, "--json"])
-                .await?;
-        let created: serde_json::Value = serde_json::from_str(&created).context("what `keys create --json` printed")?;
-        let key = created["key"].as_str().context("`keys create --json` printed no key")?.to_owned();
+        let key = make_key(database_url, directory, "bench", unlimited).await?;
 
         let (port, other_port) = (free_port()?, free_port()?);
         let child = command(database_url, directory)
@@ -78,6 +74,14 @@ impl Collector {
     pub async fn stop(mut self) -> anyhow::Result<()> {
         Ok(self.child.kill().await?)
     }
+}
+
+/// A key with a quota in the spelling of `keys create`.
+pub async fn make_key(database_url: &str, directory: &Path, project: &str, quota: &str) -> anyhow::Result<String> {
+    let words = ["keys", "create", "--project", project, "--quota", quota, "--json"];
+    let created = run(database_url, directory, &words).await?;
+    let created: serde_json::Value = serde_json::from_str(&created).context("what `keys create --json` printed")?;
+    Ok(created["key"].as_str().context("`keys create --json` printed no key")?.to_owned())
 }
 
 /// Applies the schema to an empty database.

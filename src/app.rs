@@ -261,6 +261,7 @@ impl Parts {
             warnings: config.ingest.warnings,
             told_metrics: Default::default(),
             quarantine: Default::default(),
+            tally: Default::default(),
             hold: config.ingest.hold,
             throttle_status: config.ingest.throttle_status,
             open: AtomicBool::new(false),
@@ -318,6 +319,7 @@ impl Parts {
         Sweeper {
             store: self.store.clone(),
             auth: self.auth.clone(),
+            tally: self.pipeline.tally.clone(),
             counters: self.counters.clone(),
             life: life_cycle(&self.config),
         }

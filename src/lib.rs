@@ -35,6 +35,8 @@ pub mod queue;
 
 pub mod writer;
 
+pub mod tally;
+
 pub mod sweeper;
 
 pub mod pipeline;

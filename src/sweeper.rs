@@ -1,5 +1,5 @@
 //! What time alone changes: runs that fall silent, orphans that stay alone, copies of calls, keys' last use,
-//! partitions for the days to come.
+//! refusals that were counted, partitions for the days to come.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,18 +10,21 @@ use tokio::sync::watch;
 use crate::assembly::LifeCycle;
 use crate::auth::Authenticator;
 use crate::store::{Store, StoreError};
+use crate::tally::Tally;
 use crate::telemetry::Counters;
 
 /// How often due runs are looked for. A look finds them by an index and costs next to nothing when none is due.
 const TICK: Duration = Duration::from_millis(200);
 /// Runs assembled in one transaction.
 const RUNS_MAX: u32 = 100;
+const REFUSALS_EVERY: Duration = Duration::from_secs(1);
 const KEYS_EVERY: Duration = Duration::from_secs(10);
 const PARTITIONS_EVERY: Duration = Duration::from_secs(3600);
 
 pub struct Sweeper {
     pub store: Arc<dyn Store>,
     pub auth: Arc<Authenticator>,
+    pub tally: Arc<Tally>,
     pub counters: Arc<Counters>,
     pub life: LifeCycle,
 }
@@ -29,11 +32,15 @@ pub struct Sweeper {
 impl Sweeper {
     /// Runs until `stop` turns true. A store that is away is tried again at the next tick.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let (mut keys_at, mut partitions_at) = (Instant::now(), Instant::now());
+        let (mut refusals_at, mut keys_at, mut partitions_at) = (Instant::now(), Instant::now(), Instant::now());
         loop {
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
-                _ = stop.wait_for(|stop| *stop) => return,
+                _ = stop.wait_for(|stop| *stop) => break,
+            }
+            if refusals_at.elapsed() > REFUSALS_EVERY {
+                refusals_at = Instant::now();
+                self.log("refusals", self.store_refusals().await);
             }
             self.log("due runs", self.sweep().await);
             if keys_at.elapsed() > KEYS_EVERY {
@@ -45,6 +52,7 @@ impl Sweeper {
                 self.log("partitions", self.store.make_partitions(Utc::now().date_naive()).await);
             }
         }
+        self.log("refusals", self.store_refusals().await);
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {
@@ -60,6 +68,18 @@ impl Sweeper {
     async fn note_used_keys(&self) -> Result<(), StoreError> {
         let used = self.auth.take_used();
         if used.is_empty() { Ok(()) } else { self.store.touch_keys(&used, Utc::now()).await }
+    }
+
+    async fn store_refusals(&self) -> Result<(), StoreError> {
+        let refusals = self.tally.take();
+        if refusals.is_empty() {
+            return Ok(());
+        }
+        let done = self.store.add_refusals(&refusals).await;
+        if done.is_err() {
+            self.tally.put_back(refusals);
+        }
+        done
     }
 
     fn log(&self, what: &'static str, done: Result<(), StoreError>) {

@@ -35,15 +35,20 @@ pub enum Transport {
     Native,
 }
 
-/// In the OpenTelemetry Collector's spelling.
-impl EncodeLabelValue for Transport {
-    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
-        let word = match self {
+impl Transport {
+    /// In the OpenTelemetry Collector's spelling.
+    pub fn word(self) -> &'static str {
+        match self {
             Transport::Grpc => "grpc",
             Transport::Http => "http",
             Transport::Native => "native",
-        };
-        EncodeLabelValue::encode(&word, encoder)
+        }
+    }
+}
+
+impl EncodeLabelValue for Transport {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> Result<(), std::fmt::Error> {
+        EncodeLabelValue::encode(&self.word(), encoder)
     }
 }
 

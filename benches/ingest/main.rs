@@ -32,7 +32,7 @@ use anyhow::{Context, ensure};
 use crate::cluster::Cluster;
 use crate::collector::Collector;
 use crate::load::{Plan, Protocol, Seen};
-use crate::payload::{SPANS_PER_REQUEST, SPANS_PER_TRACE, Template};
+use crate::payload::{SPANS_PER_REQUEST, SPANS_PER_TRACE, TRACES_PER_REQUEST, Template};
 
 /// Rows of one transaction of the floor.
 const ROWS_PER_TRANSACTION: usize = 2_000;
@@ -63,7 +63,7 @@ async fn main() -> anyhow::Result<()> {
         measured: Duration::from_secs_f64(seconds),
     };
     let start_ns = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?.as_nanos() as u64;
-    let template = Arc::new(Template::new(1, start_ns));
+    let template = Arc::new(Template::new(TRACES_PER_REQUEST, 1, start_ns));
     println!(
         "{} connections, {SPANS_PER_REQUEST} spans a request in traces of {SPANS_PER_TRACE}, {} bytes a span, {:?} each after {:?}",
         plan.connections,

@@ -19,6 +19,7 @@ const SPAN_MARK: &[u8; 4] = b"\0SP\0";
 /// One encoded request, and where its ids stand.
 pub struct Template {
     bytes: Vec<u8>,
+    span_count: usize,
     /// Offset of 16 bytes, number of the trace in the request.
     trace_ids: Vec<(usize, u32)>,
     /// Offset of 8 bytes, number of the span in the request. Holds span ids and parent ids.
@@ -26,11 +27,11 @@ pub struct Template {
 }
 
 impl Template {
-    /// 64 traces of one agent, four model calls and three tool calls each, that started at `start_ns`.
-    pub fn new(seed: u64, start_ns: u64) -> Template {
+    /// Traces of one agent, four model calls and three tool calls each, that started at `start_ns`.
+    pub fn new(traces: usize, seed: u64, start_ns: u64) -> Template {
         let mut random = StdRng::seed_from_u64(seed);
-        let spans =
-            (0..TRACES_PER_REQUEST as u32).flat_map(|trace| trace_spans(&mut random, trace, start_ns)).collect();
+        let spans = (0..traces as u32).flat_map(|trace| trace_spans(&mut random, trace, start_ns)).collect();
+        let span_count = traces * SPANS_PER_TRACE;
         let request = ExportTraceServiceRequest {
             resource_spans: vec![ResourceSpans {
                 resource: Some(Resource {
@@ -63,17 +64,13 @@ impl Template {
                 span_ids.push((at, big_endian(&bytes[at + 4..at + 8])));
             }
         }
-        assert_eq!(trace_ids.len(), SPANS_PER_REQUEST, "every span names its trace");
-        assert_eq!(
-            span_ids.len(),
-            2 * SPANS_PER_REQUEST - TRACES_PER_REQUEST,
-            "every span has an id, all but roots a parent"
-        );
-        Template { bytes, trace_ids, span_ids }
+        assert_eq!(trace_ids.len(), span_count, "every span names its trace");
+        assert_eq!(span_ids.len(), 2 * span_count - traces, "every span has an id, all but roots a parent");
+        Template { bytes, span_count, trace_ids, span_ids }
     }
 
     pub fn bytes_per_span(&self) -> usize {
-        self.bytes.len() / SPANS_PER_REQUEST
+        self.bytes.len() / self.span_count
     }
 
     /// The request with ids that no other `number` gives.

@@ -52,12 +52,12 @@ impl Admission {
 
     /// Lets one request in, before its body is read. Whoever is over a limit that comes back by then waits `until`.
     /// Of a key whose `scarce` measures are used up only a few requests at a time are let in to bring their bodies.
-    pub async fn request(&self, key: &ApiKey, scarce: &[Measure], until: Instant) -> Result<Charge, Denied> {
-        let limits = self.limits(key);
+    pub async fn request(&self, key: Arc<ApiKey>, scarce: &[Measure], until: Instant) -> Result<Charge, Denied> {
+        let limits = self.limits(&key);
         let body = limits.body(scarce, until).await?;
         limits.take(Measure::Requests, 1, until).await?;
         let admitted = Amounts { requests: 1, ..Amounts::default() };
-        Ok(Charge { limits, admitted, metered_steps: 0, stored_steps: 0, body })
+        Ok(Charge { key, limits, admitted, metered_steps: 0, stored_steps: 0, body })
     }
 
     /// Counts go on when only the key was looked up again. A changed quota begins with what the store knows of it.
@@ -77,6 +77,7 @@ impl Admission {
 
 /// What one request was let in with. Dropped without an end, it counts as used: a sender that hangs up cancels nothing.
 pub struct Charge {
+    pub key: Arc<ApiKey>,
     limits: Arc<KeyLimits>,
     admitted: Amounts,
     /// Of the steps, those that were taken from rates; none while the store was away.

@@ -1,8 +1,10 @@
-//! What goes out: the query API, health and metrics; and the administration of keys. Everything but health needs a key and stays in its project.
+//! What goes out: the query API, receipts, keys, health and metrics. Everything but health needs a key and stays in its
+//! project.
 
 mod health;
 mod key_bodies;
 mod keys;
+mod receipts;
 mod runs;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -48,11 +50,6 @@ impl Api {
     }
 }
 
-/// A path that exists, asked in a way that it does not answer; `Allow` is set by the router.
-pub async fn wrong_method() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(json!({"detail": "Method not allowed"}))).into_response()
-}
-
 /// The store cannot be asked now: come again.
 fn store_failed(error: &StoreError) -> Response {
     match error {
@@ -60,6 +57,11 @@ fn store_failed(error: &StoreError) -> Response {
         StoreError::Data(_) | StoreError::Broken(_) => tracing::error!(%error, "a query failed"),
     }
     json_refusal(&Refusal::Busy)
+}
+
+/// A path that exists, asked in a way that it does not answer; `Allow` is set by the router.
+pub async fn wrong_method() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(json!({"detail": "Method not allowed"}))).into_response()
 }
 
 pub fn router(api: Arc<Api>) -> Router {
@@ -70,6 +72,9 @@ pub fn router(api: Arc<Api>) -> Router {
         .route("/keys", get(keys::list).post(keys::create))
         .route("/keys/{id}", get(keys::show).patch(keys::change).delete(keys::revoke))
         .route("/keys/{id}/rotate", post(keys::rotate))
+        .route("/receipts", get(receipts::list))
+        .route("/receipts/dead-letters", get(receipts::dead_letters))
+        .route("/receipts/dead-letters/{id}", get(receipts::dead_letter))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -28,9 +28,28 @@ pub fn key_in(headers: &HeaderMap, query: Option<&str>) -> Result<Option<String>
     let mut keys = authorizations.chain(plain).flatten();
     let Some(key) = keys.next() else {
         let in_query = query.is_some_and(|query| query.split('&').any(is_key));
-        return if in_query { Err(AuthError::InQuery) } else { Ok(None) };
+        return match in_query {
+            true => Err(AuthError::InQuery),
+            false if is_basic(headers) => Err(AuthError::BasicWithoutKey),
+            false => Ok(None),
+        };
     };
     if keys.any(|other| other != key) { Err(AuthError::Conflicting) } else { Ok(Some(key)) }
+}
+
+/// Whether the headers use `Authorization: Basic`, for which other tools have other names and passwords.
+fn is_basic(headers: &HeaderMap) -> bool {
+    let mut values = headers.get_all(http::header::AUTHORIZATION).iter();
+    values.any(|value| {
+        let value = decoded(text(value));
+        value.split_whitespace().next().is_some_and(|scheme| scheme.eq_ignore_ascii_case("basic"))
+    })
+}
+
+/// Whether the headers use it with a password that is none of our keys.
+pub fn is_foreign_basic(headers: &HeaderMap) -> bool {
+    let key = key_in(headers, None).ok().flatten();
+    is_basic(headers) && key.is_some_and(|key| !key.starts_with("vos_"))
 }
 
 /// The `User-Agent`, cut at 256 bytes; empty when there is none or it is not plain text.
@@ -115,7 +134,6 @@ mod tests {
             ("authorization", ""),
             ("authorization", "Bearer"),
             ("authorization", "Bearer  "),
-            ("authorization", "Basic !!!"),
             ("authorization", "Digest username=x"),
             ("x-api-key", " "),
             ("cookie", "K1"),
@@ -126,6 +144,31 @@ mod tests {
         let mut headers = HeaderMap::new();
         headers.insert("authorization", HeaderValue::from_bytes(b"Bearer \xff").unwrap());
         assert_eq!(key_in(&headers, None).unwrap(), None);
+    }
+
+    #[test]
+    fn basic_without_a_key_is_told_apart() {
+        for value in ["Basic", "Basic !!!", "basic Og==", "Basic%20Og%3D%3D"] {
+            let mut headers = HeaderMap::new();
+            headers.insert("authorization", value.parse().unwrap());
+            assert!(matches!(key_in(&headers, None), Err(AuthError::BasicWithoutKey)), "{value}");
+            assert!(!is_foreign_basic(&headers), "{value}");
+            headers.insert("x-api-key", "K1".parse().unwrap());
+            assert_eq!(key_in(&headers, None).unwrap().as_deref(), Some("K1"), "{value}");
+        }
+    }
+
+    #[test]
+    fn a_foreign_password_is_told_from_a_key() {
+        for (value, is_foreign) in [
+            // pk-lf-1:sk-lf-2 and x:vos_1
+            ("Basic cGstbGYtMTpzay1sZi0y", true),
+            ("Basic eDp2b3NfMQ==", false),
+            ("Bearer sk-lf-2", false),
+        ] {
+            let headers = HeaderMap::from_iter([(http::header::AUTHORIZATION, value.parse().unwrap())]);
+            assert_eq!(is_foreign_basic(&headers), is_foreign, "{value}");
+        }
     }
 
     #[test]

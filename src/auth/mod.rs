@@ -33,6 +33,8 @@ pub enum AuthError {
         "no API key: send `Authorization: Bearer vos_…`, or set OTEL_EXPORTER_OTLP_HEADERS=authorization=Bearer%20vos_…"
     )]
     Missing,
+    #[error("sent Basic without a key; send `Authorization: Bearer vos_…`")]
+    BasicWithoutKey,
     #[error("two different API keys in the headers: send one, as `Authorization: Bearer vos_…`")]
     Conflicting,
     #[error(
@@ -100,6 +102,18 @@ impl Authenticator {
             }));
         }
         Ok(key)
+    }
+
+    /// The key that `presented` is, revoked and expired ones too, as far as the cache or the configuration tell: for the
+    /// accounts of requests that were refused, and never to let one in.
+    pub fn owner(&self, presented: &str) -> Option<Arc<ApiKey>> {
+        let presented_hash = hash(presented);
+        if let Some((fixed_hash, cell)) = &self.fixed
+            && bool::from(fixed_hash.ct_eq(&presented_hash))
+        {
+            return cell.get().cloned();
+        }
+        self.known.owner(secret::id_of(presented)?, &presented_hash)
     }
 
     /// The keys that were used since the last call, by id, each with the user agent that used it last.

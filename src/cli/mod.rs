@@ -1,7 +1,8 @@
-//! The command line: `vectoros [serve]`, `keys …`, `migrate`, `remap`, `check`, `prices …`.
+//! The command line: `vectoros [serve]`, `keys …`, `migrate`, `remap`, `receipts …`, `check`, `prices …`.
 
 mod serve;
 mod keys;
+mod receipts;
 mod remap;
 mod check;
 mod prices;
@@ -40,6 +41,8 @@ enum Command {
     Migrate,
     /// Map stored spans again that were mapped by older rules, while collectors run
     Remap(remap::RemapArguments),
+    /// Show what became of everything that was sent: where is my trace?
+    Receipts(receipts::ReceiptsArguments),
     /// Check the configuration and the database and say what is wrong
     Check,
     /// Show what a model costs and why; with counts of tokens, what a call costs
@@ -63,6 +66,7 @@ pub fn main() -> ExitCode {
             Command::Keys(command) => keys::run(&config, command).await,
             Command::Migrate => check::migrate(&config).await,
             Command::Remap(arguments) => remap::run(&config, arguments).await,
+            Command::Receipts(arguments) => receipts::run(&config, arguments).await,
             Command::Check => check::run(&config).await,
             Command::Prices(command) => prices::run(&config, &command),
         }

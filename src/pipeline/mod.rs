@@ -25,6 +25,7 @@ use crate::otlp::{DecodeLimits, Malformed, Notes, Slices};
 use crate::prices::Prices;
 use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
 use crate::quota::OverQuota;
+use crate::tally::Tally;
 use crate::telemetry::{ByTransport, ByWhat, Counters, Transport};
 use crate::view::Reader;
 
@@ -144,6 +145,8 @@ pub struct Pipeline {
     /// Keys that were told that metrics are not stored. No more than there are keys.
     pub told_metrics: DashSet<String>,
     pub quarantine: Arc<Quarantine>,
+    /// Requests that were refused, on their way to the store.
+    pub tally: Arc<Tally>,
     pub hold: Duration,
     /// 503 or 429, for limits that pass by themselves.
     pub throttle_status: u16,
@@ -161,9 +164,16 @@ impl Pipeline {
         Ok(self.auth.authenticate(presented.as_deref(), scope, user_agent(&head.headers)).await?)
     }
 
+    /// Whose key the headers hold, although the request was refused: one whose secret is right, alive or not, as far as
+    /// it was seen before. Asks no store.
+    pub fn owner(&self, head: &Parts) -> Option<Arc<ApiKey>> {
+        let presented = key_in(&head.headers, head.uri.query()).ok()??;
+        self.auth.owner(&presented)
+    }
+
     /// Whether the key may send one more request, asked before its body is read. Exporters that would be told to come again
     /// wait a little instead, so that a small excess is spread and not sent twice.
-    pub async fn admit_otlp(&self, key: &ApiKey, signal: Signal, deadline: Instant) -> Result<Charge, Refusal> {
+    pub async fn admit_otlp(&self, key: Arc<ApiKey>, signal: Signal, deadline: Instant) -> Result<Charge, Refusal> {
         let scarce: &[Measure] = match signal {
             Signal::Traces | Signal::Logs => &[Measure::Bytes, Measure::Steps],
             Signal::Metrics => &[Measure::Bytes],
@@ -172,14 +182,13 @@ impl Pipeline {
     }
 
     /// The same for `POST /runs`, whose senders are told at once.
-    pub async fn admit_native(&self, key: &ApiKey) -> Result<Charge, Refusal> {
+    pub async fn admit_native(&self, key: Arc<ApiKey>) -> Result<Charge, Refusal> {
         let scarce = [Measure::Bytes, Measure::Steps];
         Ok(self.admission.request(key, &scarce, Instant::now() + NATIVE_QUOTA_HOLD).await?)
     }
 
     pub async fn consume_otlp(
         &self,
-        key: &Arc<ApiKey>,
         mut charge: Charge,
         signal: Signal,
         encoding: Encoding,
@@ -187,14 +196,15 @@ impl Pipeline {
         transport: Transport,
         deadline: Instant,
     ) -> Result<Outcome, Refusal> {
+        let key_id = charge.key.id.clone();
         charge.bytes(body.sent_bytes, quota_hold(deadline)).await?;
         let Body { bytes, sent_bytes, reservation } = body;
         let limits = self.decode_limits;
         let room = Room { sent_bytes, reservation: Arc::new(reservation), deadline };
         let mut done = match signal {
-            Signal::Traces => self.take(key, charge, Slices::of_traces(bytes, encoding, limits), room).await,
-            Signal::Logs => self.take(key, charge, Slices::of_logs(bytes, encoding, limits), room).await,
-            Signal::Metrics => self.take(key, charge, Slices::of_metrics(bytes, encoding, limits), room).await,
+            Signal::Traces => self.take(charge, Slices::of_traces(bytes, encoding, limits), room).await,
+            Signal::Logs => self.take(charge, Slices::of_logs(bytes, encoding, limits), room).await,
+            Signal::Metrics => self.take(charge, Slices::of_metrics(bytes, encoding, limits), room).await,
         }?;
         let outcome = &mut done.outcome;
         let sent = outcome.accepted + outcome.rejections.count;
@@ -202,7 +212,7 @@ impl Pipeline {
         for what in labels(&done.notes) {
             self.counters.warnings.get_or_create(&ByWhat { what }).inc();
         }
-        if self.warnings && signal == Signal::Metrics && sent > 0 && self.told_metrics.insert(key.id.clone()) {
+        if self.warnings && signal == Signal::Metrics && sent > 0 && self.told_metrics.insert(key_id) {
             outcome.warnings.push(METRICS_ARE_NOT_STORED.into());
         }
         self.count(signal, transport, outcome);
@@ -212,14 +222,8 @@ impl Pipeline {
     /// Decodes, maps and stores slice by slice; while one is stored the next is made. Nothing is answered before the last
     /// is committed. What was stored of a request that fails later does no harm: its sender tries all of it again, and
     /// copies change nothing.
-    async fn take<T: Item>(
-        &self,
-        key: &Arc<ApiKey>,
-        charge: Charge,
-        slices: Slices<T>,
-        room: Room,
-    ) -> Result<Done, Refusal> {
-        let (making, items_max) = (self.making(key), self.decode_limits.spans_max as u64);
+    async fn take<T: Item>(&self, charge: Charge, slices: Slices<T>, room: Room) -> Result<Done, Refusal> {
+        let (making, items_max) = (self.making(&charge.key), self.decode_limits.spans_max as u64);
         let incoming = Incoming { slices, making, items_max, unaccounted: (1, room.sent_bytes) };
         let (mut charge, taken) = self.first_slice(incoming, charge, room.deadline).await?;
         let done = self.take_slices(taken, &mut charge, room).await;
@@ -238,12 +242,12 @@ impl Pipeline {
         let first = move || {
             let counted = incoming.first()?;
             Ok(match charge.steps_at_once(counted.charged).map_err(Refusal::OverQuota)? {
-                true => (charge, First::Taken(counted.map())),
-                false => (charge, First::Waits(counted)),
+                true => (charge, First::Taken(Box::new(counted.map()))),
+                false => (charge, First::Waits(Box::new(counted))),
             })
         };
         match self.guarded(body, first).await? {
-            (charge, First::Taken(taken)) => Ok((charge, taken)),
+            (charge, First::Taken(taken)) => Ok((charge, *taken)),
             (mut charge, First::Waits(counted)) => {
                 charge.steps(counted.charged, quota_hold(deadline)).await?;
                 Ok((charge, self.guarded(counted.body(), move || Ok(counted.map())).await?))
@@ -303,7 +307,6 @@ impl Pipeline {
     /// before, with another run of the same request.
     pub async fn consume_native(
         &self,
-        key: &ApiKey,
         charge: &mut Charge,
         native: Native,
         steps: Vec<Step>,
@@ -315,7 +318,7 @@ impl Pipeline {
         let bytes = request.body_bytes;
         let reservation = self.budget.reserve(bytes, deadline).await.map_err(|_| Refusal::Busy)?;
         let sent = steps.len() as u64;
-        let mut batch = Batch { steps, native: Some(native), ..self.making(key).empty_batch() };
+        let mut batch = Batch { steps, native: Some(native), ..self.making(&charge.key).empty_batch() };
         (batch.receipt.requests, batch.receipt.bytes) = request.unaccounted();
         let answer = self.store(batch, bytes, Arc::new(reservation), deadline).await?;
         let is_new = matches!(answer.written.native, Some(NativeOutcome::Created | NativeOutcome::Updated));
@@ -409,9 +412,9 @@ struct Room {
 
 /// The first slice of a request.
 enum First<T> {
-    Taken(Taken<T>),
+    Taken(Box<Taken<T>>),
     /// Its steps must be waited for.
-    Waits(Counted<T>),
+    Waits(Box<Counted<T>>),
 }
 
 /// What is known of a request so far.

@@ -23,14 +23,16 @@ use std::time::{Duration, Instant};
 use axum::Router;
 use axum::extract::State;
 use axum::routing::post;
+use chrono::Utc;
 use http::header::{AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, RETRY_AFTER};
 use http::request::Parts;
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use tower_http::cors::CorsLayer;
 
-use crate::auth::credentials::user_agent;
+use crate::auth::credentials::{is_foreign_basic, user_agent};
 use crate::pipeline::{Pipeline, Refusal, Signal};
 use crate::receiver::client::Client;
+use crate::tally::Note;
 use crate::telemetry::{ByReason, Transport};
 
 /// The last parts of the paths of OTLP/HTTP, and the gRPC methods, of each signal.
@@ -75,13 +77,42 @@ pub fn cors(origins: &[String]) -> CorsLayer {
 /// Counts a refusal, and writes a line about the first of its kind: a sender that is refused for good drops its data and
 /// may say nothing about it.
 fn refused(pipeline: &Pipeline, transport: Transport, refusal: &Refusal, head: &Parts) {
-    let reason = status::verdict(refusal, pipeline.throttle_status).reason;
+    let verdict = status::verdict(refusal, pipeline.throttle_status);
+    let http = match transport {
+        Transport::Native => status::json_detail(refusal).0,
+        Transport::Grpc | Transport::Http => verdict.http,
+    };
+    refused_as(pipeline, transport, http, verdict.reason, &refusal.to_string(), head);
+}
+
+/// The same for what is no refusal of the pipeline. `detail` is what the sender is told.
+fn refused_as(
+    pipeline: &Pipeline,
+    transport: Transport,
+    status: StatusCode,
+    reason: &'static str,
+    detail: &str,
+    head: &Parts,
+) {
+    let user_agent = user_agent(&head.headers);
+    let owner = pipeline.owner(head);
+    // What other tools have in Basic is no key that was mistyped.
+    let is_foreign = reason == "invalid_key" && owner.is_none() && is_foreign_basic(&head.headers);
+    let reason = if is_foreign { "basic_without_key" } else { reason };
+    pipeline.tally.note(Note {
+        owner: owner.as_ref().map(|key| (key.project, key.id.as_str())),
+        status: status.as_u16(),
+        reason,
+        transport: transport.word(),
+        user_agent,
+        detail,
+        at: Utc::now(),
+    });
     pipeline.counters.refused.get_or_create(&ByReason { transport, reason }).inc();
     if let Some(left_out) = pipeline.counters.lines.due(reason, Instant::now()) {
         let client = head.extensions.get::<Client>();
         let address = client.and_then(|client| client.address).map(tracing::field::display);
         let request_id = client.and_then(|client| client.request_id.to_str().ok());
-        let user_agent = user_agent(&head.headers);
-        tracing::warn!(reason, address, user_agent, request_id, left_out, "refused a request: {refusal}");
+        tracing::warn!(reason, address, user_agent, request_id, left_out, "refused a request: {detail}");
     }
 }

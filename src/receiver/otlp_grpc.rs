@@ -33,6 +33,8 @@ pub async fn export(pipeline: Arc<Pipeline>, signal: Signal, request: Request) -
     if !is_grpc(&head.headers) {
         let mut response = Response::new(Body::empty());
         *response.status_mut() = StatusCode::UNSUPPORTED_MEDIA_TYPE;
+        let refusal = Refusal::Unsupported("a gRPC method was called without Content-Type application/grpc".into());
+        refused(&pipeline, Transport::Grpc, &refusal, &head);
         return response;
     }
     let mut response = match take(&pipeline, signal, &head, body).await {
@@ -60,7 +62,7 @@ async fn take(pipeline: &Pipeline, signal: Signal, head: &Parts, body: Body) -> 
     let hold = hold(pipeline.hold, &head.headers);
     let deadline = Instant::now() + hold;
     let key = pipeline.authenticate(head, Scope::Ingest).await?;
-    let charge = pipeline.admit_otlp(&key, signal, deadline).await?;
+    let charge = pipeline.admit_otlp(key, signal, deadline).await?;
     let limit_bytes = pipeline.body_bytes_max;
     let mut incoming = Incoming::new(pipeline, body, limit_bytes + PREFIX_BYTES as u64, deadline).await?;
     while incoming.more().await? {
@@ -74,7 +76,7 @@ async fn take(pipeline: &Pipeline, signal: Signal, head: &Parts, body: Body) -> 
     let compression = if compressed { compression_of(&head.headers)? } else { Compression::None };
     let body = inflate(pipeline, message, reservation, compression, deadline).await?;
     let deadline = Instant::now() + hold;
-    pipeline.consume_otlp(&key, charge, signal, Encoding::Protobuf, body, Transport::Grpc, deadline).await
+    pipeline.consume_otlp(charge, signal, Encoding::Protobuf, body, Transport::Grpc, deadline).await
 }
 
 /// What `grpc-encoding` names; a message that is marked as compressed must have it.

@@ -44,11 +44,11 @@ async fn take(
     let key = pipeline.authenticate(head, Scope::Ingest).await?;
     let encoding = encoding?;
     let compression = compression_of(&head.headers)?;
-    let charge = pipeline.admit_otlp(&key, signal, deadline).await?;
+    let charge = pipeline.admit_otlp(key, signal, deadline).await?;
     let body = read(pipeline, &head.headers, body, compression, deadline).await?;
     // The wait for a commit starts when the sender has sent everything.
     let deadline = Instant::now() + pipeline.hold;
-    pipeline.consume_otlp(&key, charge, signal, encoding, body, Transport::Http, deadline).await
+    pipeline.consume_otlp(charge, signal, encoding, body, Transport::Http, deadline).await
 }
 
 pub async fn wrong_method(headers: HeaderMap) -> Response {

@@ -17,13 +17,13 @@ use uuid::Uuid;
 
 use crate::admission::Charge;
 use crate::model::batch::{Native, NativeOutcome, Rejections};
-use crate::model::key::{ApiKey, Scope};
+use crate::model::key::Scope;
 use crate::model::step::Step;
 use crate::native::{self, BatchForm, Fault, Unreadable};
 use crate::pipeline::{NATIVE_QUOTA_HOLD, NativeRequest, Outcome, Pipeline, Refusal};
 use crate::receiver::body::{compression_of, read};
-use crate::receiver::refused;
 use crate::receiver::status::{add_rate_limits, json_detail, json_refusal};
+use crate::receiver::{refused, refused_as};
 use crate::telemetry::Transport;
 
 /// A native request that did not succeed.
@@ -79,7 +79,9 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
                 }
             });
         }
-        pipeline.settle_native(&incoming.key, rejections, &incoming.request, Instant::now() + pipeline.hold).await?;
+        pipeline
+            .settle_native(&incoming.charge.key, rejections, &incoming.request, Instant::now() + pipeline.hold)
+            .await?;
         Ok(BatchResults { results })
     })
     .await
@@ -94,7 +96,8 @@ pub async fn append_steps(
         let body = incoming.json()?;
         // An id that cannot exist answers like one that does not.
         let run_id = Uuid::parse_str(&run_id).map_err(|_| Failure::NotFound)?;
-        let steps = native::appended_steps(incoming.key.project, run_id, &body, Utc::now()).map_err(Failure::Faults)?;
+        let steps =
+            native::appended_steps(incoming.charge.key.project, run_id, &body, Utc::now()).map_err(Failure::Faults)?;
         store(&pipeline, incoming, Native::Append { run_id }, run_id, steps).await
     })
     .await
@@ -125,6 +128,8 @@ async fn answer<T: Serialize>(
         }
         Err(failure) => {
             let (status, body) = described(&failure);
+            let (reason, detail) = told(&failure);
+            refused_as(pipeline, Transport::Native, status, reason, &detail, &head);
             (status, axum::Json(body)).into_response()
         }
     };
@@ -149,7 +154,7 @@ struct BatchResult {
 
 async fn submit_one(pipeline: &Pipeline, incoming: &mut Incoming, body: &Value) -> Result<Box<RawValue>, Failure> {
     let submission =
-        native::submission(incoming.key.project, body, Uuid::now_v7(), Utc::now()).map_err(Failure::Faults)?;
+        native::submission(incoming.charge.key.project, body, Uuid::now_v7(), Utc::now()).map_err(Failure::Faults)?;
     let run_id = submission.run_id;
     let native = Native::Submit { run_id, declared: Box::new(submission.declared) };
     store(pipeline, incoming, native, run_id, submission.steps).await
@@ -165,9 +170,8 @@ async fn store(
 ) -> Result<Box<RawValue>, Failure> {
     let deadline = Instant::now() + pipeline.hold;
     let is_append = matches!(native, Native::Append { .. });
-    let key = incoming.key.clone();
     let Outcome { native, rejections, .. } =
-        pipeline.consume_native(&key, &mut incoming.charge, native, steps, &incoming.request, deadline).await?;
+        pipeline.consume_native(&mut incoming.charge, native, steps, &incoming.request, deadline).await?;
     if let Some(example) = rejections.first.first() {
         return Err(
             Refusal::Malformed(format!("the run cannot be stored: {}: {}", example.place, example.reason)).into()
@@ -178,7 +182,7 @@ async fn store(
         Some(NativeOutcome::Conflict) => Err(Failure::Conflict(run_id)),
         Some(NativeOutcome::NotFound) => Err(Failure::NotFound),
         Some(NativeOutcome::Created | NativeOutcome::Unchanged | NativeOutcome::Updated) | None => {
-            let stored = pipeline.reader.run(incoming.key.project, run_id, Utc::now()).await;
+            let stored = pipeline.reader.run(incoming.charge.key.project, run_id, Utc::now()).await;
             // Stored, but not readable this moment: the sender may ask again, which changes nothing.
             let run = stored.map_err(|_| Refusal::Busy)?.ok_or(Failure::NotFound)?;
             run.native_json().map_err(|error| Refusal::Malformed(format!("the run cannot be shown: {error}")).into())
@@ -187,7 +191,6 @@ async fn store(
 }
 
 struct Incoming {
-    key: Arc<ApiKey>,
     charge: Charge,
     bytes: bytes::Bytes,
     request: NativeRequest,
@@ -207,11 +210,11 @@ async fn receive(pipeline: &Pipeline, head: &Parts, body: HttpBody) -> Result<In
     let key = pipeline.authenticate(head, Scope::Ingest).await?;
     let form = form_of(&head.headers)?;
     let compression = compression_of(&head.headers)?;
-    let mut charge = pipeline.admit_native(&key).await?;
+    let mut charge = pipeline.admit_native(key).await?;
     let body = read(pipeline, &head.headers, body, compression, deadline).await?;
     charge.bytes(body.sent_bytes, Instant::now() + NATIVE_QUOTA_HOLD).await.map_err(Refusal::from)?;
     let request = NativeRequest::new(body.bytes.len() as u64, body.sent_bytes);
-    Ok(Incoming { key, charge, bytes: body.bytes, request, form })
+    Ok(Incoming { charge, bytes: body.bytes, request, form })
 }
 
 fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
@@ -223,6 +226,16 @@ fn form_of(headers: &HeaderMap) -> Result<BatchForm, Refusal> {
         "application/json" => Ok(BatchForm::Object),
         "application/x-ndjson" | "application/jsonl" => Ok(BatchForm::Lines),
         _ => Err(Refusal::Unsupported("send Content-Type: application/json".into())),
+    }
+}
+
+/// Reason and detail of a request that the pipeline did not refuse, for the accounts.
+fn told(failure: &Failure) -> (&'static str, String) {
+    match failure {
+        Failure::Faults(faults) => ("invalid_run", first_of(faults)),
+        Failure::Conflict(run_id) | Failure::Finished(run_id) => ("conflict", format!("run {run_id} is not running")),
+        Failure::NotFound => ("unknown_run", "Run not found".to_owned()),
+        Failure::Refused(refusal) => ("malformed", refusal.to_string()),
     }
 }
 

@@ -44,6 +44,9 @@ pub fn verdict(refusal: &Refusal, throttle_status: u16) -> Verdict {
     };
     match refusal {
         Refusal::Auth(AuthError::Missing) => permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "no_key"),
+        Refusal::Auth(AuthError::BasicWithoutKey) => {
+            permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "basic_without_key")
+        }
         Refusal::Auth(AuthError::InQuery) => permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "key_in_query"),
         Refusal::Auth(AuthError::Conflicting) => {
             permanent(StatusCode::UNAUTHORIZED, Code::Unauthenticated, "conflicting_keys")
@@ -167,7 +170,9 @@ pub fn json_refusal(refusal: &Refusal) -> Response {
             let standing = Standing { limit: *limit, remaining: 0, resets_in: *wait };
             add_rate_limits(&mut response, &[(*measure, standing)]);
         }
-        Refusal::Auth(AuthError::Missing | AuthError::InQuery | AuthError::Conflicting) => {
+        Refusal::Auth(
+            AuthError::Missing | AuthError::BasicWithoutKey | AuthError::InQuery | AuthError::Conflicting,
+        ) => {
             headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
         _ => {
@@ -336,6 +341,7 @@ mod tests {
         let minute = Over::Later(std::time::Duration::from_secs(60));
         for (refusal, http, grpc, retry) in [
             (Refusal::Auth(AuthError::Missing), 401, Code::Unauthenticated, false),
+            (Refusal::Auth(AuthError::BasicWithoutKey), 401, Code::Unauthenticated, false),
             (Refusal::Auth(AuthError::Invalid), 401, Code::Unauthenticated, false),
             (Refusal::Auth(AuthError::Conflicting), 401, Code::Unauthenticated, false),
             (Refusal::Auth(AuthError::InQuery), 401, Code::Unauthenticated, false),

@@ -2,6 +2,8 @@
 
 pub mod filter;
 pub mod keys;
+pub mod mend;
+pub mod receipts;
 pub mod render;
 
 use std::collections::HashMap;

@@ -13,6 +13,7 @@ mod order;
 mod partitions;
 mod parts;
 mod reads;
+mod receipts;
 mod remap;
 mod statements;
 mod steps;
