@@ -49,11 +49,13 @@ async fn main() -> anyhow::Result<()> {
     let check = check_cost(directory.path()).await?;
     println!("one check of requests, bytes and steps: {:.2} µs", check.as_secs_f64() * 1e6);
 
+    let bytes = Template::new(TRACES_PER_REQUEST, 2, 0).bytes_per_span();
+    println!("a noisy request has {SPANS_PER_REQUEST} spans of {bytes} bytes, a quiet one {SPANS_PER_TRACE}");
     let (measured, burst) = (Duration::from_secs_f64(seconds), if is_bench { BURST } else { Duration::ZERO });
     println!(
         "\n| store | tenant alone: p50 ms | p99 ms | beside a noisy one, its first {burst:?}: p50 ms | p99 ms | after that: p50 ms | p99 ms | noisy offered | let in |"
     );
-    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
+    println!("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |");
     let file = directory.path().join("quota.db");
     fair_share("sqlite", &format!("sqlite://{}", file.display()), directory.path(), measured, burst).await?;
     if let Some(cluster) = Cluster::of_environment()? {
@@ -114,18 +116,20 @@ async fn fair_share(
         numbers: AtomicU64::new(0),
         let_in: AtomicU64::new(0),
     });
+
     let connections: Vec<_> = (0..NOISY_CONNECTIONS).map(|_| tokio::spawn(noisy.clone().offer())).collect();
     let first = quiet.latencies(burst.max(measured / 4)).await?;
     let beside = quiet.latencies(measured).await?;
     for connection in connections {
         connection.abort();
     }
+    let peak_rss_mib = collector.peak_rss_mib()?;
     collector.stop().await?;
     let (offered, let_in) = (noisy.numbers.load(Ordering::Relaxed), noisy.let_in.load(Ordering::Relaxed));
     ensure!(let_in > 0 && let_in < offered, "the noisy tenant was not over its quota");
     let steps = |requests: u64| requests * SPANS_PER_REQUEST as u64;
     println!(
-        "| {store} | {} | {} | {} | {} | {} |",
+        "| {store} | {} | {} | {} | {} | {} | {peak_rss_mib:.0} |",
         figures(&alone),
         figures(&first),
         figures(&beside),

@@ -31,7 +31,7 @@ pub fn wanted(body: &Value, now: DateTime<Utc>) -> Result<Wanted, Vec<Fault>> {
     let scopes = body.scopes().unwrap_or(Scopes::INGEST_AND_READ);
     let quota = body.quota(&Quota::default()).unwrap_or_default();
     let after = body.read("expires_in", |value| after(value, now));
-    let at = body.read("expires_at", |value| end(value)).flatten();
+    let at = body.read("expires_at", end).flatten();
     let expires_at = after.or(at);
     if body.has("expires_in") && body.has("expires_at") {
         body.fault("value_error", "expires_at", "give expires_in or expires_at, not both");
@@ -47,7 +47,7 @@ pub fn changes(body: &Value, present: &Quota) -> Result<KeyChanges, Vec<Fault>> 
     let mut body = Body::new(body, &["name", "quota", "expires_at"])?;
     let name = body.read("name", name);
     let quota = body.quota(present);
-    let expires_at = body.read("expires_at", |value| end(value));
+    let expires_at = body.read("expires_at", end);
     body.done(KeyChanges { name, quota, expires_at })
 }
 

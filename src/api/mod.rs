@@ -2,9 +2,9 @@
 //! project.
 
 mod health;
+mod receipts;
 mod key_bodies;
 mod keys;
-mod receipts;
 mod runs;
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -50,6 +50,11 @@ impl Api {
     }
 }
 
+/// A path that exists, asked in a way that it does not answer; `Allow` is set by the router.
+pub async fn wrong_method() -> Response {
+    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(json!({"detail": "Method not allowed"}))).into_response()
+}
+
 /// The store cannot be asked now: come again.
 fn store_failed(error: &StoreError) -> Response {
     match error {
@@ -59,22 +64,17 @@ fn store_failed(error: &StoreError) -> Response {
     json_refusal(&Refusal::Busy)
 }
 
-/// A path that exists, asked in a way that it does not answer; `Allow` is set by the router.
-pub async fn wrong_method() -> Response {
-    (StatusCode::METHOD_NOT_ALLOWED, axum::Json(json!({"detail": "Method not allowed"}))).into_response()
-}
-
 pub fn router(api: Arc<Api>) -> Router {
     Router::new()
         .route("/runs", get(runs::list))
         .route("/", get(health::welcome).fallback(otlp_http::unknown_path))
         .route("/runs/{run_id}", get(runs::show))
-        .route("/keys", get(keys::list).post(keys::create))
-        .route("/keys/{id}", get(keys::show).patch(keys::change).delete(keys::revoke))
-        .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/receipts", get(receipts::list))
         .route("/receipts/dead-letters", get(receipts::dead_letters))
         .route("/receipts/dead-letters/{id}", get(receipts::dead_letter))
+        .route("/keys", get(keys::list).post(keys::create))
+        .route("/keys/{id}", get(keys::show).patch(keys::change).delete(keys::revoke))
+        .route("/keys/{id}/rotate", post(keys::rotate))
         .route("/healthz", get(health::alive))
         .route("/readyz", get(health::ready))
         .route("/metrics", get(health::metrics))

@@ -163,7 +163,7 @@ impl<R: Registry + 'static> KnownKeys<R> {
         Ok(admitted_of(Some(&looked), presented_hash, Utc::now()))
     }
 
-    /// The key with this id and a secret of this hash, alive or not, as far as it is in memory.
+    /// The key in memory whose secret has this hash, or had it, whether it is live or not.
     pub fn owner(&self, id: &str, presented_hash: &[u8; 32]) -> Option<Arc<ApiKey>> {
         let key = self.good.get(id)?.key?;
         let (is_current, is_previous) = compared(Some(&key), presented_hash);

@@ -1,9 +1,9 @@
 //! Keys, and runs as they are read: loaded, assembled again with the time of asking, and shown as JSON.
 
 pub mod filter;
-pub mod keys;
 pub mod mend;
 pub mod receipts;
+pub mod keys;
 pub mod render;
 
 use std::collections::HashMap;
