@@ -274,7 +274,10 @@ fn strings_in(code: &str) -> Vec<String> {
     let mut strings = Vec::new();
     for (number, piece) in code.replace("\\\"", "'").split('"').enumerate() {
         if number % 2 == 1 {
-            strings.push(one_line(&piece.replace("\\\n", " ")));
+            // Behind a backslash at the end of a line the compiler leaves out what the next begins with.
+            let mut lines = piece.split("\\\n");
+            let first = lines.next().unwrap().to_owned();
+            strings.push(one_line(&lines.fold(first, |text, line| text + line.trim_start())));
         }
     }
     strings
