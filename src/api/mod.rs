@@ -1,4 +1,5 @@
-//! What goes out: the query API, health and metrics; and the administration of keys. Everything but health needs a key and stays in its project.
+//! What goes out: the query API, receipts, keys, health and metrics. Everything but health needs a key and stays in its
+//! project.
 
 mod health;
 mod receipts;

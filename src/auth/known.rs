@@ -166,8 +166,7 @@ impl<R: Registry + 'static> KnownKeys<R> {
     /// The key in memory whose secret has this hash, or had it, whether it is live or not.
     pub fn owner(&self, id: &str, presented_hash: &[u8; 32]) -> Option<Arc<ApiKey>> {
         let key = self.good.get(id)?.key?;
-        let is_current = key.secret_hash.ct_eq(presented_hash);
-        let is_previous = key.previous.map_or(NO_HASH, |previous| previous.hash).ct_eq(presented_hash);
+        let (is_current, is_previous) = compared(Some(&key), presented_hash);
         bool::from(is_current | is_previous).then_some(key)
     }
 
@@ -242,10 +241,16 @@ fn admitted_of(looked: Option<&Looked>, presented_hash: &[u8; 32], now: DateTime
     let key = looked.and_then(|looked| looked.key.as_ref());
     let previous = key.and_then(|key| key.previous);
     let is_previous_good = Choice::from(u8::from(previous.is_some_and(|previous| now < previous.until)));
-    let is_current = key.map_or(&NO_HASH, |key| &key.secret_hash).ct_eq(presented_hash);
-    let is_previous = previous.map_or(NO_HASH, |previous| previous.hash).ct_eq(presented_hash);
+    let (is_current, is_previous) = compared(key.map(Arc::as_ref), presented_hash);
     let is_its_own = bool::from(is_current | (is_previous & is_previous_good));
     key.filter(|key| is_its_own && key.is_live(now)).cloned()
+}
+
+/// Whether it is the hash of the present secret, and of the previous one.
+fn compared(key: Option<&ApiKey>, presented_hash: &[u8; 32]) -> (Choice, Choice) {
+    let current = key.map_or(&NO_HASH, |key| &key.secret_hash);
+    let previous = key.and_then(|key| key.previous).map_or(NO_HASH, |previous| previous.hash);
+    (current.ct_eq(presented_hash), previous.ct_eq(presented_hash))
 }
 
 /// Somebody's place on the flight of an id. The last one to leave takes the flight away.

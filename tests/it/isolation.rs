@@ -5,18 +5,25 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
+use chrono::Utc;
 use http::HeaderMap;
 use serde_json::{Value, json};
+use uuid::Uuid;
+use vectoros::model::batch::{Batch, Rejections};
+use vectoros::model::receipt::{DeadLetter, Receipt};
+use vectoros::store::Tuning;
 
-use crate::collector::Collector;
+use crate::collector::{Collector, PATIENCE};
 use crate::conformance::client::{
     Answer, JSON, LOGS_SERVICE, METRICS_SERVICE, PROTOBUF, TRACE_SERVICE, ask, call, framed,
 };
-use crate::database::on_both_stores;
+use crate::database::{Database, on_both_stores};
 use crate::logs;
 use crate::receipts::refuse_poison;
 use crate::spans::{agent_trace, encoded, run_id, text};
+use crate::store::samples::LIFE;
 
 /// A run that both tenants send, and one that only the first has.
 const SHARED: &str = "0193a0e4-0000-7000-8000-000000000001";
@@ -29,13 +36,14 @@ const PUBLIC: [&str; 4] = ["GET /", "GET /healthz", "GET /readyz", "GET /metrics
 
 async fn two_tenants_with_the_same_ids_see_their_own(url: &str) {
     let collector = Collector::start(url, &[]).await;
-    let walk = Walk::new(&collector);
+    let walk = Walk::new(&collector, url);
     let (ann, ben) = (walk.tenant("ann"), walk.tenant("ben"));
     walk.spans_and_records(&ann, &ben).await;
     walk.native_runs(&ann, &ben).await;
     walk.lists(&ann, &ben).await;
     walk.receipts(&ann, &ben, url).await;
     walk.keys(&ann, &ben).await;
+    walk.receipts(&ann, &ben).await;
     walk.public(&[&ann, &ben]).await;
     let walked = walk.walked.into_inner().unwrap();
     let there = endpoints();
@@ -54,12 +62,14 @@ struct Tenant {
 
 struct Walk<'a> {
     collector: &'a Collector,
+    /// Of its database.
+    url: &'a str,
     walked: Mutex<BTreeSet<String>>,
 }
 
 impl<'a> Walk<'a> {
-    fn new(collector: &'a Collector) -> Walk<'a> {
-        Walk { collector, walked: Mutex::default() }
+    fn new(collector: &'a Collector, url: &'a str) -> Walk<'a> {
+        Walk { collector, url, walked: Mutex::default() }
     }
 
     fn tenant(&self, name: &'static str) -> Tenant {
@@ -243,6 +253,41 @@ impl<'a> Walk<'a> {
         }
     }
 
+    /// What both sent by now is told to each of them alone, and so is what was refused of it.
+    async fn receipts(&self, ann: &Tenant, ben: &Tenant) {
+        let none = Value::Null;
+        // With the right key and a body that nobody can read.
+        self.ask(ann, "POST /v1/traces", &[], PROTOBUF, &[0xff]).await;
+        let of = async |who: &Tenant| self.json(who, "GET /receipts", &[], &none).await;
+        let end = Instant::now() + PATIENCE;
+        while !of(ann).await.1["refused"].to_string().contains("malformed") {
+            assert!(Instant::now() < end, "the refusal is not told to its owner: {:#}", of(ann).await.1);
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        for (who, other) in [(ann, ben), (ben, ann)] {
+            let (status, told) = of(who).await;
+            let items = told["items"].as_array().unwrap();
+            assert_eq!((status, items.is_empty()), (200, false), "{told:#}");
+            assert!(items.iter().all(|item| item["key_id"] == who.key_id.as_str()), "{told:#}");
+            assert!(!told.to_string().contains(&other.key_id), "{told:#}");
+        }
+        assert!(!of(ben).await.1["refused"].to_string().contains("malformed"));
+        // Asked for by name: the same as of a key that is nobody's.
+        for id in [&ann.key_id, "abcdefgh"] {
+            let path = format!("/receipts?key_id={id}");
+            let answer = ask(self.collector.http, "GET", &path, &[("authorization", &ben.bearer)], b"").await;
+            let told: Value = serde_json::from_slice(&answer.body).unwrap();
+            assert_eq!((&told["items"], &told["refused"]), (&json!([]), &json!([])), "{told:#}");
+        }
+        let letter = dead_letter(self.url, ann).await;
+        let (_, mine) = self.json(ann, "GET /receipts/dead-letters", &[], &none).await;
+        assert_eq!(mine["items"].as_array().unwrap().len(), 1, "{mine:#}");
+        assert_eq!(self.json(ann, "GET /receipts/dead-letters/{id}", &[&letter], &none).await.0, 200);
+        let (status, theirs) = self.json(ben, "GET /receipts/dead-letters", &[], &none).await;
+        assert_eq!((status, &theirs["items"]), (200, &json!([])), "{theirs:#}");
+        self.assert_foreign_is_unknown(ben, "GET /receipts/dead-letters/{id}", &letter, UNKNOWN, &none).await;
+    }
+
     async fn public(&self, tenants: &[&Tenant]) {
         for endpoint in PUBLIC {
             let answer = self.ask(tenants[0], endpoint, &[], JSON, b"").await;
@@ -253,6 +298,32 @@ impl<'a> Walk<'a> {
             assert!(!said.contains(SHARED) && !said.contains(OWN), "{endpoint}: {said}");
         }
     }
+}
+
+/// Writes what a database that refuses data would leave behind; its id.
+async fn dead_letter(url: &str, owner: &Tenant) -> String {
+    let store = Database::at(url).store(Tuning::default()).await;
+    let project = store.project_named(owner.name).await.unwrap().unwrap();
+    let (id, now) = (Uuid::now_v7(), Utc::now());
+    let letter = DeadLetter {
+        id,
+        received_at: now,
+        signal: "traces",
+        place: "step 0a".into(),
+        reason: "refused".into(),
+        code: "23514".into(),
+        run_id: None,
+        step_id: None,
+        content: b"{}".to_vec(),
+    };
+    let mut rejections = Rejections::default();
+    rejections.add("database", || ("step 0a".into(), "refused".into()));
+    let receipt =
+        Receipt { key_id: owner.key_id.clone(), rejections, dead_letters: vec![letter], ..Receipt::default() };
+    let batch =
+        Batch { project, received_at: now, origins: vec![], steps: vec![], logs: vec![], native: None, receipt };
+    store.writer().await.unwrap().write(&[&batch], &LIFE, now).await.unwrap();
+    id.to_string()
 }
 
 /// The headers that two equal answers have in common: not those that count requests and time.

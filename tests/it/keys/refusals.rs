@@ -13,6 +13,9 @@ const ROUNDS: usize = 31;
 /// No two kinds of wrong keys differ by more than this in the middle.
 const DIFFERENCE_MAX: Duration = Duration::from_millis(5);
 
+/// Makes a wrong key.
+type Kind = Box<dyn Fn() -> String + Send>;
+
 #[tokio::test(flavor = "multi_thread")]
 async fn every_wrong_key_is_answered_after_the_same_time() {
     let collector = Collector::start(OWN_FILE, &[]).await;
@@ -28,7 +31,7 @@ async fn every_wrong_key_is_answered_after_the_same_time() {
     }
     // Another secret, or another id, each time: an attacker does not repeat himself.
     let id = collector.key[4..12].to_owned();
-    let kinds: [(&str, Box<dyn Fn() -> String + Send>); 5] = [
+    let kinds: [(&str, Kind); 5] = [
         ("unknown", Box::new(|| secret::generate().0)),
         ("wrong secret", Box::new(move || secret::generate_for(&id))),
         ("revoked", Box::new(move || revoked.clone())),

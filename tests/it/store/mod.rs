@@ -1,6 +1,6 @@
 //! The contract of [`vectoros::store::Store`]: every behaviour as a plain function, run on both databases.
 
-mod samples;
+pub mod samples;
 
 mod concurrency;
 mod copies;

@@ -39,7 +39,7 @@ fn items(counts: &Counts) -> (u64, u64, u64, u64) {
     (counts.received, counts.stored, counts.duplicate, counts.rejected)
 }
 
-async fn every_item_is_accounted_for_by_key_and_hour(store: &dyn Store) {
+pub async fn every_item_is_accounted_for_by_key_and_hour(store: &dyn Store) {
     let (ours, theirs) = (project(store, "ours").await, project(store, "theirs").await);
     let steps = |project, numbers: std::ops::RangeInclusive<u64>| -> Batch {
         batch(project, numbers.map(|number| span(project, 1, number)).collect())
@@ -92,7 +92,7 @@ async fn native_runs_are_items_too(store: &dyn Store) {
     assert!(found[0].rejections[0].examples[0].place.starts_with("run 00000000-"));
 }
 
-async fn the_newest_examples_of_a_reason_stay(store: &dyn Store) {
+pub async fn the_newest_examples_of_a_reason_stay(store: &dyn Store) {
     let ours = project(store, "ours").await;
     for second in 0..4 {
         let places = second * 10..second * 10 + 2;
@@ -104,7 +104,7 @@ async fn the_newest_examples_of_a_reason_stay(store: &dyn Store) {
     assert_eq!((rejected.count, places), (8, vec!["spans[30]", "spans[31]", "spans[20]", "spans[21]", "spans[10]"]));
 }
 
-async fn pages_of_receipts_tell_each_once(store: &dyn Store) {
+pub async fn pages_of_receipts_tell_each_once(store: &dyn Store) {
     let (ours, theirs) = (project(store, "ours").await, project(store, "theirs").await);
     for hour in 0..4 {
         for key in ["a", "b", "c"] {
@@ -133,7 +133,7 @@ async fn pages_of_receipts_tell_each_once(store: &dyn Store) {
     assert!(hours.iter().all(|hour| (hour_of(at(3_600))..at(7_200)).contains(hour)) && !hours.is_empty());
 }
 
-async fn a_key_tells_what_it_used(store: &dyn Store) {
+pub async fn a_key_tells_what_it_used(store: &dyn Store) {
     let (ours, theirs) = (project(store, "ours").await, project(store, "theirs").await);
     let steps = |project, number| batch(project, vec![span(project, 1, number)]);
     write(store, &[sent("k", 0, steps(ours, 1)), sent("k", 3_600, steps(ours, 2)), sent("k", 0, steps(theirs, 1))])
@@ -156,7 +156,7 @@ fn tally(count: u64, second: i64) -> RefusalTally {
     RefusalTally { count, last_at: at(second), last_transport: "http", last_detail }
 }
 
-async fn refusals_are_added_up(store: &dyn Store) {
+pub async fn refusals_are_added_up(store: &dyn Store) {
     let ours = project(store, "ours").await;
     let nobody = ProjectId::NOBODY;
     let first = BTreeMap::from([
@@ -200,7 +200,7 @@ fn letter(id: Uuid, received_at: DateTime<Utc>) -> DeadLetter {
     }
 }
 
-async fn dead_letters_are_read_one_by_one_inside_their_project(store: &dyn Store) {
+pub async fn dead_letters_are_read_one_by_one_inside_their_project(store: &dyn Store) {
     let (ours, theirs) = (project(store, "ours").await, project(store, "theirs").await);
     let id = |number: u128| Uuid::from_u128((0x0190_0000_0000_7000_8000_u128 << 48) + number);
     let dead = |project, numbers: std::ops::Range<u128>| {
