@@ -23,7 +23,7 @@ const UNLIMITED: [&str; 2] = ["--quota", "requests=unlimited,steps=unlimited,byt
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// From now on the database takes no step of the name `poison`.
-pub async fn refuse_poison(url: &str) {
+async fn refuse_poison(url: &str) {
     if url.starts_with("postgres") {
         let mut connection = PgConnection::connect(url).await.unwrap();
         let constraint = "ALTER TABLE steps ADD CONSTRAINT no_poison CHECK (name <> 'poison')";
