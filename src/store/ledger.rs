@@ -146,10 +146,11 @@ where
     for<'q> Uuid: Encode<'q, DB> + Type<DB>,
 {
     let mut query = QueryBuilder::new(letter_columns!());
-    query.push(FROM_LETTERS).push(" WHERE letter_id < ").push_bind(after.unwrap_or(Uuid::max()));
+    query.push(FROM_LETTERS).push(" WHERE ");
     if let Some(project) = project {
-        query.push(" AND dead_letters.project_id = ").push_bind(project.0);
+        query.push("dead_letters.project_id = ").push_bind(project.0).push(" AND ");
     }
+    query.push("letter_id < ").push_bind(after.unwrap_or(Uuid::max()));
     query.push(" ORDER BY letter_id DESC LIMIT ").push_bind(i64::from(limit));
     query
 }
@@ -161,10 +162,11 @@ where
     for<'q> Uuid: Encode<'q, DB> + Type<DB>,
 {
     let mut query = QueryBuilder::new(concat!(letter_columns!(), ", content"));
-    query.push(FROM_LETTERS).push(" WHERE letter_id = ").push_bind(id);
+    query.push(FROM_LETTERS).push(" WHERE ");
     if let Some(project) = project {
-        query.push(" AND dead_letters.project_id = ").push_bind(project.0);
+        query.push("dead_letters.project_id = ").push_bind(project.0).push(" AND ");
     }
+    query.push("letter_id = ").push_bind(id);
     query
 }
 

@@ -48,6 +48,25 @@ pub fn mend(reason: &str) -> &'static str {
 mod tests {
     use super::*;
 
+    /// The words that stand behind an arrow, as in `Fault::Scope => "bad_scope"`, or at the end of a verdict.
+    fn reasons(code: &str) -> Vec<&str> {
+        let words = code.lines().flat_map(|line| line.split('"').skip(1).step_by(2));
+        let is_reason = |word: &&str| word.contains('_') && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_');
+        words.filter(is_reason).collect()
+    }
+
+    #[test]
+    fn every_reason_has_its_sentence() {
+        let faults = include_str!("../otlp/fault.rs").split_once("fn class").unwrap().1;
+        let verdicts = include_str!("../receiver/status.rs").split_once("pub fn verdict").unwrap().1;
+        let verdicts = verdicts.split_once("\n}").unwrap().0;
+        let found = [reasons(faults), reasons(verdicts)].concat();
+        assert!(found.len() > 20 && found.contains(&"bad_trace_id") && found.contains(&"no_key"), "{found:?}");
+        for reason in found.into_iter().chain(["database", "conflict", "unknown_run", "invalid_run", "undecodable"]) {
+            assert_ne!(mend(reason), mend(""), "{reason}");
+        }
+    }
+
     #[test]
     fn a_sender_of_basic_is_told_what_to_send() {
         assert_eq!(mend("basic_without_key"), "sent Basic without a key; send `Authorization: Bearer vos_…`");

@@ -22,14 +22,17 @@ use crate::spans::{START_NS, agent_trace, encoded, request, run_id, text, trace_
 const UNLIMITED: [&str; 2] = ["--quota", "requests=unlimited,steps=unlimited,bytes=unlimited"];
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
-/// Runs a statement on the database beside the collector.
-async fn execute(url: &str, on_postgres: &'static str, on_sqlite: &'static str) {
+/// From now on the database takes no step of the name `poison`.
+async fn refuse_poison(url: &str) {
     if url.starts_with("postgres") {
         let mut connection = PgConnection::connect(url).await.unwrap();
-        sqlx::raw_sql(on_postgres).execute(&mut connection).await.unwrap();
+        let constraint = "ALTER TABLE steps ADD CONSTRAINT no_poison CHECK (name <> 'poison')";
+        sqlx::raw_sql(constraint).execute(&mut connection).await.unwrap();
     } else {
         let mut connection = SqliteConnection::connect(url).await.unwrap();
-        sqlx::raw_sql(on_sqlite).execute(&mut connection).await.unwrap();
+        let trigger = "CREATE TRIGGER no_poison BEFORE INSERT ON steps WHEN NEW.name = 'poison' \
+            BEGIN SELECT RAISE(ABORT, 'poison'); END";
+        sqlx::raw_sql(trigger).execute(&mut connection).await.unwrap();
     }
 }
 
@@ -326,13 +329,7 @@ on_both_stores!(every_item_of_mixed_traffic_is_accounted_for_across_a_kill_9);
 
 async fn what_the_database_refuses_becomes_a_dead_letter(url: &str) {
     let collector = Collector::start(url, &[]).await;
-    execute(
-        url,
-        "ALTER TABLE steps ADD CONSTRAINT no_poison CHECK (name <> 'poison')",
-        "CREATE TRIGGER no_poison BEFORE INSERT ON steps WHEN NEW.name = 'poison' \
-         BEGIN SELECT RAISE(ABORT, 'poison'); END",
-    )
-    .await;
+    refuse_poison(url).await;
     let mut spans = agent_trace(1);
     spans[1].name = "poison".into();
     let poisoned = spans[1].span_id.iter().map(|byte| format!("{byte:02x}")).collect::<String>();
