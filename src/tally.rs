@@ -1,8 +1,7 @@
 //! Requests that were refused as a whole, counted in memory until the sweeper takes them to the store. A flood of
 //! refusals costs counts, not rows.
 
-use std::collections::hash_map::{Entry, HashMap};
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, Utc};
@@ -15,8 +14,8 @@ use crate::model::receipt::{RefusalKey, RefusalTally, hour_of};
 const ROWS_MAX: usize = 4096;
 /// User agents that are told apart in one hour for each project and reason.
 const AGENTS_MAX: usize = 200;
-/// Pairs of project and reason of which user agents are remembered.
-const PAIRS_MAX: usize = 2048;
+/// User agents that are remembered in all, each once for every project and reason.
+const REMEMBERED_MAX: usize = 16_384;
 /// Stands for all user agents beyond these bounds.
 const OTHER: &str = "other";
 /// Of what the sender was told.
@@ -44,6 +43,7 @@ struct State {
     /// The hour whose user agents are remembered.
     hour: DateTime<Utc>,
     agents: HashMap<(ProjectId, &'static str), HashSet<String>>,
+    remembered: usize,
 }
 
 impl Tally {
@@ -87,20 +87,18 @@ impl State {
         user_agent: &'a str,
     ) -> &'a str {
         if hour != self.hour {
-            self.hour = hour;
+            (self.hour, self.remembered) = (hour, 0);
             self.agents.clear();
         }
-        let pairs = self.agents.len();
-        let known = match self.agents.entry((project, reason)) {
-            Entry::Vacant(_) if pairs >= PAIRS_MAX => return OTHER,
-            entry => entry.or_default(),
-        };
-        if !known.contains(user_agent) {
-            if known.len() >= AGENTS_MAX {
-                return OTHER;
-            }
-            known.insert(user_agent.to_owned());
+        let known = self.agents.get(&(project, reason));
+        if known.is_some_and(|known| known.contains(user_agent)) {
+            return user_agent;
         }
+        if self.remembered >= REMEMBERED_MAX || known.is_some_and(|known| known.len() >= AGENTS_MAX) {
+            return OTHER;
+        }
+        self.remembered += 1;
+        self.agents.entry((project, reason)).or_default().insert(user_agent.to_owned());
         user_agent
     }
 
@@ -189,6 +187,7 @@ mod tests {
         for number in 0..200_000 {
             tally.note(note(number % 5000, &format!("agent {number}"), number / 2000));
         }
+        assert!(tally.0.lock().unwrap().remembered <= REMEMBERED_MAX);
         let rows = tally.take();
         assert!(rows.len() <= ROWS_MAX + 2 && total(&rows) == 200_000, "{}", rows.len());
         assert!(started.elapsed() < Duration::from_secs(20));
@@ -209,7 +208,7 @@ mod tests {
             }
             let state = tally.0.lock().unwrap();
             let remembered: usize = state.agents.values().map(HashSet::len).sum();
-            prop_assert!(state.agents.len() <= PAIRS_MAX && remembered <= PAIRS_MAX * AGENTS_MAX);
+            prop_assert!(remembered <= REMEMBERED_MAX && state.agents.values().all(|known| known.len() <= AGENTS_MAX));
             prop_assert_eq!(total(&state.rows), notes.len() as u64);
             // One more for each hour, status and reason.
             prop_assert!(state.rows.len() <= ROWS_MAX + 3, "{}", state.rows.len());

@@ -105,7 +105,7 @@ fn print_receipts(rows: &[ReceiptRow]) {
         for rejected in &row.rejections {
             println!("    rejected {} {}: {}", rejected.count, rejected.reason, mend(&rejected.reason));
             if let Some(example) = rejected.examples.first() {
-                println!("        {}: {}", example.place, example.detail);
+                println!("        {}: {}", example.place.escape_debug(), example.detail.escape_debug());
             }
         }
     }
@@ -130,9 +130,14 @@ fn print_refused(rows: &[RefusedRow]) {
             row.count,
             row.reason,
             row.last_transport,
-            row.user_agent
+            row.user_agent.escape_debug()
         );
-        println!("    {}; last at {}: {}", mend(&row.reason), row.last_at.format("%H:%M:%S"), row.last_detail);
+        println!(
+            "    {}; last at {}: {}",
+            mend(&row.reason),
+            row.last_at.format("%H:%M:%S"),
+            row.last_detail.escape_debug()
+        );
     }
 }
 
@@ -156,7 +161,7 @@ async fn list_letters(store: &dyn Store, project: Option<ProjectId>, json: bool)
             row.signal,
             row.code,
             row.run_id.map(|run_id| run_id.to_string()).unwrap_or_default(),
-            row.place
+            row.place.escape_debug()
         );
     }
     Ok(())

@@ -78,23 +78,30 @@ pub fn cors(origins: &[String]) -> CorsLayer {
 /// may say nothing about it.
 fn refused(pipeline: &Pipeline, transport: Transport, refusal: &Refusal, head: &Parts) {
     let verdict = status::verdict(refusal, pipeline.throttle_status);
-    let http = match transport {
+    let status = match transport {
         Transport::Native => status::json_detail(refusal).0,
         Transport::Grpc | Transport::Http => verdict.http,
     };
-    refused_as(pipeline, transport, http, verdict.reason, &refusal.to_string(), head);
+    let reason = count_refused(pipeline, transport, status, verdict.reason, &refusal.to_string(), head);
+    if let Some(left_out) = pipeline.counters.lines.due(reason, Instant::now()) {
+        let client = head.extensions.get::<Client>();
+        let address = client.and_then(|client| client.address).map(tracing::field::display);
+        let request_id = client.and_then(|client| client.request_id.to_str().ok());
+        let user_agent = user_agent(&head.headers);
+        tracing::warn!(reason, address, user_agent, request_id, left_out, "refused a request: {refusal}");
+    }
 }
 
-/// The same for what is no refusal of the pipeline. `detail` is what the sender is told.
-fn refused_as(
+/// Counts a request that was refused, also for what is no refusal of the pipeline. `detail` is what the sender is told.
+/// Returns the reason by which it is counted.
+fn count_refused(
     pipeline: &Pipeline,
     transport: Transport,
     status: StatusCode,
     reason: &'static str,
     detail: &str,
     head: &Parts,
-) {
-    let user_agent = user_agent(&head.headers);
+) -> &'static str {
     let owner = pipeline.owner(head);
     // What other tools have in Basic is no key that was mistyped.
     let is_foreign = reason == "invalid_key" && owner.is_none() && is_foreign_basic(&head.headers);
@@ -104,15 +111,10 @@ fn refused_as(
         status: status.as_u16(),
         reason,
         transport: transport.word(),
-        user_agent,
+        user_agent: user_agent(&head.headers),
         detail,
         at: Utc::now(),
     });
     pipeline.counters.refused.get_or_create(&ByReason { transport, reason }).inc();
-    if let Some(left_out) = pipeline.counters.lines.due(reason, Instant::now()) {
-        let client = head.extensions.get::<Client>();
-        let address = client.and_then(|client| client.address).map(tracing::field::display);
-        let request_id = client.and_then(|client| client.request_id.to_str().ok());
-        tracing::warn!(reason, address, user_agent, request_id, left_out, "refused a request: {detail}");
-    }
+    reason
 }

@@ -23,7 +23,7 @@ use crate::native::{self, BatchForm, Fault, Unreadable};
 use crate::pipeline::{NATIVE_QUOTA_HOLD, NativeRequest, Outcome, Pipeline, Refusal};
 use crate::receiver::body::{compression_of, read};
 use crate::receiver::status::{add_rate_limits, json_detail, json_refusal};
-use crate::receiver::{refused, refused_as};
+use crate::receiver::{count_refused, refused};
 use crate::telemetry::Transport;
 
 /// A native request that did not succeed.
@@ -129,7 +129,7 @@ async fn answer<T: Serialize>(
         Err(failure) => {
             let (status, body) = described(&failure);
             let (reason, detail) = told(&failure);
-            refused_as(pipeline, Transport::Native, status, reason, &detail, &head);
+            count_refused(pipeline, Transport::Native, status, reason, &detail, &head);
             (status, axum::Json(body)).into_response()
         }
     };

@@ -128,24 +128,45 @@ pub(super) const USAGE_SINCE: &str = "SELECT CAST(COALESCE(SUM(requests), 0) AS 
 
 macro_rules! letter_columns {
     () => {
-        "project_id, projects.name AS project_name, letter_id, key_id, received_at, signal, place, reason, code, run_id, \
-         step_id"
+        "SELECT dead_letters.project_id, projects.name AS project_name, letter_id, key_id, received_at, signal, place, \
+         reason, code, run_id, step_id"
     };
 }
-/// Binds project or nothing, the id that the page comes after, which may be the largest, and bound.
-pub(super) const DEAD_LETTERS: &str = concat!(
-    "SELECT ",
-    letter_columns!(),
-    " FROM dead_letters LEFT JOIN projects USING (project_id) \
-     WHERE project_id = COALESCE($1, project_id) AND letter_id < $2 ORDER BY letter_id DESC LIMIT $3"
-);
-/// Binds project or nothing, and id.
-pub(super) const DEAD_LETTER: &str = concat!(
-    "SELECT ",
-    letter_columns!(),
-    ", content FROM dead_letters LEFT JOIN projects USING (project_id) \
-     WHERE project_id = COALESCE($1, project_id) AND letter_id = $2"
-);
+
+const FROM_LETTERS: &str = " FROM dead_letters LEFT JOIN projects ON projects.project_id = dead_letters.project_id";
+
+/// Without their contents.
+pub(super) fn list_letters<DB: Database>(
+    project: Option<ProjectId>,
+    after: Option<Uuid>,
+    limit: u32,
+) -> QueryBuilder<DB>
+where
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> Uuid: Encode<'q, DB> + Type<DB>,
+{
+    let mut query = QueryBuilder::new(letter_columns!());
+    query.push(FROM_LETTERS).push(" WHERE letter_id < ").push_bind(after.unwrap_or(Uuid::max()));
+    if let Some(project) = project {
+        query.push(" AND dead_letters.project_id = ").push_bind(project.0);
+    }
+    query.push(" ORDER BY letter_id DESC LIMIT ").push_bind(i64::from(limit));
+    query
+}
+
+/// A [`WholeLetter`].
+pub(super) fn letter<DB: Database>(project: Option<ProjectId>, id: Uuid) -> QueryBuilder<DB>
+where
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+    for<'q> Uuid: Encode<'q, DB> + Type<DB>,
+{
+    let mut query = QueryBuilder::new(concat!(letter_columns!(), ", content"));
+    query.push(FROM_LETTERS).push(" WHERE letter_id = ").push_bind(id);
+    if let Some(project) = project {
+        query.push(" AND dead_letters.project_id = ").push_bind(project.0);
+    }
+    query
+}
 
 /// A letter as it is read with its content.
 #[derive(FromRow)]

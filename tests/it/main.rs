@@ -15,6 +15,7 @@ mod logs;
 mod native;
 mod otlp;
 mod prices;
+mod receipts;
 mod quota;
 mod spans;
 mod store;

@@ -89,11 +89,8 @@ impl Ledger for PostgresStore {
         after: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<LetterRow>, StoreError> {
-        let query = sqlx::query_as(ledger::DEAD_LETTERS)
-            .bind(project.map(|project| project.0))
-            .bind(after.unwrap_or(Uuid::max()))
-            .bind(i64::from(limit));
-        Ok(query.fetch_all(&self.pool).await?)
+        let mut query = ledger::list_letters::<Postgres>(project, after, limit);
+        Ok(query.build_query_as().fetch_all(&self.pool).await?)
     }
 
     async fn dead_letter(
@@ -101,8 +98,8 @@ impl Ledger for PostgresStore {
         project: Option<ProjectId>,
         id: Uuid,
     ) -> Result<Option<(LetterRow, Vec<u8>)>, StoreError> {
-        let query = sqlx::query_as(ledger::DEAD_LETTER).bind(project.map(|project| project.0)).bind(id);
-        let letter: Option<WholeLetter> = query.fetch_optional(&self.pool).await?;
+        let mut query = ledger::letter::<Postgres>(project, id);
+        let letter: Option<WholeLetter> = query.build_query_as().fetch_optional(&self.pool).await?;
         Ok(letter.map(|letter| (letter.row, letter.content)))
     }
 

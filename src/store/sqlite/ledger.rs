@@ -87,11 +87,8 @@ impl Ledger for SqliteStore {
         after: Option<Uuid>,
         limit: u32,
     ) -> Result<Vec<LetterRow>, StoreError> {
-        let query = sqlx::query_as(ledger::DEAD_LETTERS)
-            .bind(project.map(|project| project.0))
-            .bind(after.unwrap_or(Uuid::max()))
-            .bind(i64::from(limit));
-        Ok(query.fetch_all(&self.readers).await?)
+        let mut query = ledger::list_letters::<Sqlite>(project, after, limit);
+        Ok(query.build_query_as().fetch_all(&self.readers).await?)
     }
 
     async fn dead_letter(
@@ -99,8 +96,8 @@ impl Ledger for SqliteStore {
         project: Option<ProjectId>,
         id: Uuid,
     ) -> Result<Option<(LetterRow, Vec<u8>)>, StoreError> {
-        let query = sqlx::query_as(ledger::DEAD_LETTER).bind(project.map(|project| project.0)).bind(id);
-        let letter: Option<WholeLetter> = query.fetch_optional(&self.readers).await?;
+        let mut query = ledger::letter::<Sqlite>(project, id);
+        let letter: Option<WholeLetter> = query.build_query_as().fetch_optional(&self.readers).await?;
         Ok(letter.map(|letter| (letter.row, letter.content)))
     }
 
