@@ -46,7 +46,10 @@ const EXCEPTIONS: [(&str, &str); 10] = [
     ("FROM receipts WHERE hour >=", "the operator's list; an endpoint gives its project"),
     ("FROM receipt_rejections WHERE hour >=", "the same"),
     ("FROM refusals WHERE hour >=", "the same"),
-    ("FROM dead_letters LEFT JOIN projects USING (project_id) WHERE project_id = COALESCE($1", "the same"),
+    (
+        "FROM dead_letters LEFT JOIN projects ON projects.project_id = dead_letters.project_id WHERE letter_id",
+        "the same",
+    ),
     ("AND project_id = COALESCE($4, project_id) ORDER BY project_id, run_id LIMIT $6", "remap, of one project or all"),
 ];
 
