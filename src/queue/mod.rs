@@ -1,6 +1,7 @@
 //! What waits for a writer: bounded in bytes, which are reserved at the socket before anything is decoded.
 
-use std::collections::VecDeque;
+mod turns;
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -8,6 +9,8 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::model::batch::{Batch, Rejections, Written};
 use crate::telemetry::Counters;
+
+use turns::{Size, Turns};
 
 /// Bytes are counted in units of this, so that a semaphore of 32-bit permits covers any budget.
 const UNIT_BYTES: u64 = 1024;
@@ -93,7 +96,7 @@ pub struct Answer {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Overdue;
 
-/// Jobs in order of arrival. Their bytes are bounded by the [`Budget`] that each holds a part of.
+/// Jobs, of which tenants take turns. Their bytes are bounded by the [`Budget`] that each holds a part of.
 #[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
@@ -102,7 +105,7 @@ pub struct Queue {
 
 #[derive(Default)]
 struct State {
-    jobs: VecDeque<Job>,
+    jobs: Turns<Job>,
     closed: bool,
 }
 
@@ -113,7 +116,8 @@ impl Queue {
         if state.closed {
             return Err(Box::new(job));
         }
-        state.jobs.push_back(job);
+        let size = Size { items: job.batch.items(), bytes: job.bytes };
+        state.jobs.push(job.batch.project, job, size);
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -126,7 +130,7 @@ impl Queue {
             let changed = self.changed.notified();
             {
                 let mut state = self.lock();
-                let jobs = take_up_to(&mut state.jobs, steps_max, bytes_max);
+                let jobs = state.jobs.take(Size { items: steps_max, bytes: bytes_max });
                 let more = !state.jobs.is_empty() || state.closed;
                 let closed = state.closed;
                 drop(state);
@@ -155,19 +159,6 @@ impl Queue {
         // The state is whole after every statement below, so a panic elsewhere does not spoil it.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn take_up_to(jobs: &mut VecDeque<Job>, steps_max: usize, bytes_max: u64) -> Vec<Job> {
-    let (mut steps, mut bytes, mut count) = (0usize, 0u64, 0usize);
-    for job in jobs.iter() {
-        steps = steps.saturating_add(job.batch.items());
-        bytes = bytes.saturating_add(job.bytes);
-        if count > 0 && (steps > steps_max || bytes > bytes_max) {
-            break;
-        }
-        count += 1;
-    }
-    jobs.drain(..count).collect()
 }
 
 #[cfg(test)]
