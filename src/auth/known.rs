@@ -158,7 +158,7 @@ impl<R: Registry + 'static> KnownKeys<R> {
             }
         }
         let says_yes = |looked: &Looked| admitted_of(Some(looked), presented_hash, Utc::now()).is_some();
-        let enough = |looked: &Looked| looked.begun >= arrived || says_yes(looked);
+        let enough = |looked: &Looked| looked.begun >= arrived || self.is_fresh(looked) && says_yes(looked);
         let looked = self.look_up_stranger(id, arrived, enough).await?;
         Ok(admitted_of(Some(&looked), presented_hash, Utc::now()))
     }
@@ -186,10 +186,15 @@ impl<R: Registry + 'static> KnownKeys<R> {
     }
 
     async fn renew(self: Arc<Self>, id: String, old: Looked) -> LookUp {
-        let renewed = self.look_up(&id, Instant::now(), |looked| looked.begun > old.begun).await;
+        let enough = |looked: &Looked| looked.begun > old.begun && self.is_fresh(looked);
+        let renewed = self.look_up(&id, Instant::now(), enough).await;
         // After a failure the next request tries again.
         old.is_renewed.store(false, Ordering::Release);
         renewed
+    }
+
+    fn is_fresh(&self, looked: &Looked) -> bool {
+        looked.begun.elapsed() < self.times.fresh
     }
 
     /// A look-up that is `enough` for who asks since `arrived`: that of another who asked for the same id, or a new one. A

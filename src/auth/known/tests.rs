@@ -142,6 +142,32 @@ async fn a_revocation_is_seen_within_five_seconds() {
 }
 
 #[tokio::test]
+async fn a_revocation_is_seen_by_a_crowd_that_no_memory_has_room_for() {
+    let keys = Keys::with(&["a"]);
+    keys.delays.lock().unwrap().0 = Duration::from_millis(10);
+    let mut known = hurried(&keys);
+    Arc::get_mut(&mut known).unwrap().good = Cache::new(0);
+    let revoked_at = Instant::now() + Duration::from_millis(200);
+    let crowd = [(); 8].map(|()| {
+        let known = known.clone();
+        tokio::spawn(async move {
+            loop {
+                let age = Instant::now().saturating_duration_since(revoked_at) * HURRY;
+                match is_admitted(&known, "a", SECRET).await {
+                    true => assert!(age <= Duration::from_secs(5), "accepted after {age:?}"),
+                    false => return,
+                }
+            }
+        })
+    });
+    tokio::time::sleep_until(revoked_at).await;
+    keys.change("a", |key| key.revoked_at = Some(Utc::now()));
+    for client in crowd {
+        client.await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn while_the_store_is_away_a_known_key_works_for_a_while_and_nobody_is_refused() {
     let keys = Keys::with(&["a", "b"]);
     let known = hurried(&keys);
