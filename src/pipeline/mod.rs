@@ -223,10 +223,11 @@ impl Pipeline {
     /// is committed. What was stored of a request that fails later does no harm: its sender tries all of it again, and
     /// copies change nothing.
     async fn take<T: Item>(&self, charge: Charge, slices: Slices<T>, room: Room) -> Result<Done, Refusal> {
+        let hold = room.deadline.saturating_duration_since(Instant::now());
         let (making, items_max) = (self.making(&charge.key), self.decode_limits.spans_max as u64);
         let incoming = Incoming { slices, making, items_max, unaccounted: (1, room.sent_bytes) };
         let (mut charge, taken) = self.first_slice(incoming, charge, room.deadline).await?;
-        let done = self.take_slices(taken, &mut charge, room).await;
+        let done = self.take_slices(taken, &mut charge, room, hold).await;
         charge.settle();
         done
     }
@@ -255,9 +256,16 @@ impl Pipeline {
         }
     }
 
-    async fn take_slices<T: Item>(&self, first: Taken<T>, charge: &mut Charge, room: Room) -> Result<Done, Refusal> {
-        let Room { reservation, mut deadline, .. } = room;
-        let hold = deadline.saturating_duration_since(Instant::now());
+    /// Decoding and the quota may have used up the time that the request has: the commit gets half of `hold` in any case.
+    async fn take_slices<T: Item>(
+        &self,
+        first: Taken<T>,
+        charge: &mut Charge,
+        room: Room,
+        hold: Duration,
+    ) -> Result<Done, Refusal> {
+        let Room { reservation, deadline, .. } = room;
+        let mut deadline = deadline.max(Instant::now() + hold / 2);
         let (mut taken, mut done) = (first, Done::default());
         loop {
             let Taken { part, rest } = taken;

@@ -149,16 +149,14 @@ mod tests {
         fn nothing_is_lost_doubled_or_overtaken_within_a_tenant(
             sent in prop::collection::vec((0..5i64, 0..3000usize, any::<bool>()), 0..200)
         ) {
-            let (mut turns, mut left, mut out) = (Turns::default(), 0, Vec::new());
+            let (mut turns, mut out) = (Turns::default(), Vec::new());
             for (number, (project, size, then_take)) in sent.iter().enumerate() {
                 turns.push(ProjectId(*project), (*project, number), items(*size));
-                left += 1;
                 if *then_take {
                     let batch = turns.take(MAX);
                     prop_assert!(!batch.is_empty());
                     let total: usize = batch.iter().map(|(_, number)| sent[*number].1).sum();
                     prop_assert!(total <= MAX.items || batch.len() == 1);
-                    left -= batch.len();
                     out.extend(batch);
                 }
             }
