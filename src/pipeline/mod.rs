@@ -381,8 +381,6 @@ impl Pipeline {
         if batch.is_empty() {
             return Ok(Answer::default());
         }
-        // What holds nothing but rejections was decoded to its end, however long that took. Its sender would only repeat it.
-        let deadline = if batch.items() == 0 { deadline.max(Instant::now() + self.hold) } else { deadline };
         let (reply, answer) = oneshot::channel();
         let job = Job { batch, bytes, deadline, reply, reservation };
         self.queue.offer(job).map_err(|_| Refusal::Stopping)?;
