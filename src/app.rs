@@ -2,13 +2,14 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::Admission;
@@ -252,7 +253,7 @@ impl Parts {
             auth: auth.clone(),
             admission: Arc::new(Admission::new(store.clone(), counters.clone(), config.quota.clone())),
             budget: Budget::new(config.ingest.queue_bytes.as_u64(), counters.clone()),
-            queue: Arc::new(Queue::default()),
+            queue: Arc::new(Queue::new(config.database.write_connections)),
             reader: reader.clone(),
             counters: counters.clone(),
             prices,
@@ -261,6 +262,7 @@ impl Parts {
             warnings: config.ingest.warnings,
             told_metrics: Default::default(),
             quarantine: Default::default(),
+            decoders: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
             tally: Default::default(),
             hold: config.ingest.hold,
             throttle_status: config.ingest.throttle_status,

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use chrono::Utc;
 use dashmap::DashSet;
 use http::request::Parts;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::admission::{Admission, Charge, Denied};
 use crate::auth::credentials::{key_in, user_agent};
@@ -145,6 +145,8 @@ pub struct Pipeline {
     /// Keys that were told that metrics are not stored. No more than there are keys.
     pub told_metrics: DashSet<String>,
     pub quarantine: Arc<Quarantine>,
+    /// Turns at decoding large bodies.
+    pub decoders: Semaphore,
     /// Requests that were refused, on their way to the store.
     pub tally: Arc<Tally>,
     pub hold: Duration,
@@ -299,7 +301,11 @@ impl Pipeline {
         let (is_large, quarantine) = (body.len() > INLINE_DECODE_BYTES_MAX, self.quarantine.clone());
         let work = move || quarantine.guard(&body, work);
         let done = match is_large {
-            true => tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)?,
+            true => {
+                // No more at once than there are cores: more would only make each of them, and everybody else, wait.
+                let _turn = self.decoders.acquire().await.map_err(|_| Refusal::Stopping)?;
+                tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)?
+            }
             false => work(),
         };
         match done {
