@@ -2,13 +2,14 @@
 
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinHandle;
 
 use crate::admission::Admission;
@@ -281,14 +282,14 @@ impl Parts {
     ) -> Parts {
         let stale_grace = if spool.is_some() { STALE_GRACE_WITH_SPOOL } else { STALE_GRACE };
         let auth = Arc::new(Authenticator::new(store.clone(), &config.auth.api_key, stale_grace));
-        // Before a request has waited in vain, so that it can still be kept in the spool.
-        let stall_max = STALL_MAX.min(config.ingest.hold * 3 / 4);
+        // With a spool before any request has waited in vain, so that it can still be kept.
+        let stall_max = if spool.is_some() { STALL_MAX.min(config.ingest.hold / 2) } else { STALL_MAX };
         let reader = Arc::new(Reader::new(store.clone(), life_cycle(config)));
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
             admission: Arc::new(Admission::new(store.clone(), counters.clone(), config.quota.clone())),
             budget: Budget::new(config.ingest.queue_bytes.as_u64(), counters.clone()),
-            queue: Arc::new(Queue::default()),
+            queue: Arc::new(Queue::new(config.database.write_connections)),
             circuit: Arc::new(Circuit::new(stall_max)),
             spool,
             reader: reader.clone(),
@@ -299,6 +300,7 @@ impl Parts {
             warnings: config.ingest.warnings,
             told_metrics: Default::default(),
             quarantine: Default::default(),
+            decoders: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
             tally: Default::default(),
             hold: config.ingest.hold,
             throttle_status: config.ingest.throttle_status,

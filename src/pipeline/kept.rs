@@ -47,7 +47,7 @@ impl Pipeline {
         let room = self.room_of(kept).await?;
         let first = self.guarded(kept.body.clone(), move || Ok(incoming.first()?.map())).await;
         let done = match first {
-            Ok(first) => self.take_slices(first, &mut 0, room).await,
+            Ok(first) => self.take_slices(first, &mut 0, room, self.hold).await,
             Err(refusal) => Err(refusal),
         };
         match done {

@@ -13,7 +13,7 @@ use bytes::Bytes;
 use chrono::Utc;
 use dashmap::DashSet;
 use http::request::Parts;
-use tokio::sync::oneshot;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::admission::{Admission, Charge, Denied};
 use crate::auth::credentials::{key_in, user_agent};
@@ -153,6 +153,8 @@ pub struct Pipeline {
     /// Keys that were told that metrics are not stored. No more than there are keys.
     pub told_metrics: DashSet<String>,
     pub quarantine: Arc<Quarantine>,
+    /// Turns at decoding large bodies.
+    pub decoders: Semaphore,
     /// Requests that were refused, on their way to the store.
     pub tally: Arc<Tally>,
     pub hold: Duration,
@@ -250,11 +252,12 @@ impl Pipeline {
         sent_bytes: u64,
         room: Room,
     ) -> Result<Done, Refusal> {
+        let hold = room.deadline.saturating_duration_since(Instant::now());
         let (making, items_max) = (self.making(&charge.key), self.decode_limits.spans_max as u64);
         let incoming = Incoming { slices, making, items_max, unaccounted: (1, sent_bytes) };
         let (mut charge, taken) = self.first_slice(incoming, charge, room.deadline).await?;
         let mut stored = 0;
-        let done = self.take_slices(taken, &mut stored, room).await;
+        let done = self.take_slices(taken, &mut stored, room, hold).await;
         charge.note_stored(stored);
         charge.settle();
         done
@@ -284,11 +287,18 @@ impl Pipeline {
         }
     }
 
+    /// Decoding and the quota may have used up the time that the request has: the commit gets half of `hold` in any case.
     /// Adds to `new` the items that were new to the store, or may be: those of a request that is kept. Once that is decided
     /// of a request, its other slices are only decoded.
-    async fn take_slices<T: Item>(&self, first: Taken<T>, new: &mut u64, room: Room) -> Result<Done, Refusal> {
-        let Room { reservation, mut deadline, spare } = room;
-        let hold = deadline.saturating_duration_since(Instant::now());
+    async fn take_slices<T: Item>(
+        &self,
+        first: Taken<T>,
+        new: &mut u64,
+        room: Room,
+        hold: Duration,
+    ) -> Result<Done, Refusal> {
+        let Room { reservation, deadline, spare } = room;
+        let mut deadline = deadline.max(Instant::now() + hold / 2);
         let (mut taken, mut done) = (first, Done::default());
         loop {
             let Taken { part, rest } = taken;
@@ -336,7 +346,11 @@ impl Pipeline {
         let (is_large, quarantine) = (body.len() > INLINE_DECODE_BYTES_MAX, self.quarantine.clone());
         let work = move || quarantine.guard(&body, work);
         let done = match is_large {
-            true => tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)?,
+            true => {
+                // No more at once than there are cores: more would only make each of them, and everybody else, wait.
+                let _turn = self.decoders.acquire().await.map_err(|_| Refusal::Stopping)?;
+                tokio::task::spawn_blocking(work).await.map_err(|_| Refusal::Busy)?
+            }
             false => work(),
         };
         match done {

@@ -2,6 +2,7 @@
 
 mod turns;
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
@@ -9,6 +10,7 @@ use std::time::Instant;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
 
 use crate::model::batch::{Batch, Rejections, Written};
+use crate::model::id::ProjectId;
 use crate::telemetry::Counters;
 
 use turns::{Size, Turns};
@@ -114,19 +116,51 @@ pub struct Answer {
 pub struct Overdue;
 
 /// Jobs, of which tenants take turns. Their bytes are bounded by the [`Budget`] that each holds a part of.
-#[derive(Default)]
 pub struct Queue {
     state: Mutex<State>,
     changed: Notify,
+    /// How many writers take from it.
+    writers: usize,
 }
 
 #[derive(Default)]
 struct State {
     jobs: Turns<Job>,
+    /// Writers that are at work for a tenant.
+    at_work: HashMap<ProjectId, usize>,
     closed: bool,
 }
 
+/// Jobs that a writer has taken. Their tenants count as being worked for until it is dropped.
+pub struct Taken {
+    pub jobs: Vec<Job>,
+    projects: BTreeSet<ProjectId>,
+    queue: Arc<Queue>,
+}
+
+impl Drop for Taken {
+    fn drop(&mut self) {
+        let mut state = self.queue.lock();
+        for project in &self.projects {
+            let at_work = state.at_work.get_mut(project);
+            if let Some(count) = at_work
+                && *count > 1
+            {
+                *count -= 1;
+            } else {
+                state.at_work.remove(project);
+            }
+        }
+        drop(state);
+        self.queue.changed.notify_one();
+    }
+}
+
 impl Queue {
+    pub fn new(writers: usize) -> Queue {
+        Queue { state: Mutex::default(), changed: Notify::new(), writers }
+    }
+
     /// Gives the job back when the queue is closed.
     pub fn offer(&self, job: Job) -> Result<(), Box<Job>> {
         let mut state = self.lock();
@@ -134,7 +168,7 @@ impl Queue {
             return Err(Box::new(job));
         }
         let size = Size { items: job.batch.items(), bytes: job.bytes };
-        state.jobs.push(job.batch.project, job, size);
+        state.jobs.push(job.batch.project, job, size, Instant::now());
         drop(state);
         self.changed.notify_one();
         Ok(())
@@ -145,27 +179,23 @@ impl Queue {
         self.lock().jobs.is_empty()
     }
 
-    /// Waits for work and takes what is there, at least one job, at most `steps_max` and `bytes_max` in all.
-    /// `None`: closed and empty.
-    pub async fn take(&self, steps_max: usize, bytes_max: u64) -> Option<Vec<Job>> {
+    /// Waits for work and takes what is there, at least one job, at most `steps_max` and `bytes_max` in all. While several
+    /// tenants send, none of them has all writers. `None`: closed and empty.
+    pub async fn take(self: &Arc<Self>, steps_max: usize, bytes_max: u64) -> Option<Taken> {
         loop {
             let changed = self.changed.notified();
-            {
-                let mut state = self.lock();
-                let jobs = state.jobs.take(Size { items: steps_max, bytes: bytes_max });
-                let more = !state.jobs.is_empty() || state.closed;
-                let closed = state.closed;
-                drop(state);
-                if more {
-                    // Another writer may be free for the rest, or must see the end.
-                    self.changed.notify_one();
-                }
-                if !jobs.is_empty() {
-                    return Some(jobs);
-                }
-                if closed {
-                    return None;
-                }
+            let max = Size { items: steps_max, bytes: bytes_max };
+            let (jobs, more, closed) = self.lock().take(max, self.writers, Instant::now());
+            if closed || (more && !jobs.is_empty()) {
+                // Another writer may be free for the rest, or must see the end.
+                self.changed.notify_one();
+            }
+            if !jobs.is_empty() {
+                let projects = jobs.iter().map(|job| job.batch.project).collect();
+                return Some(Taken { jobs, projects, queue: self.clone() });
+            }
+            if closed {
+                return None;
             }
             changed.await;
         }
@@ -183,20 +213,37 @@ impl Queue {
     }
 }
 
+impl State {
+    /// Jobs, whether there are more, and whether no more will come.
+    fn take(&mut self, max: Size, writers: usize, now: Instant) -> (Vec<Job>, bool, bool) {
+        let is_shared = writers > 1 && !self.closed && self.jobs.is_shared(now);
+        let at_work = &self.at_work;
+        let may = |project| !is_shared || at_work.get(&project).is_none_or(|count| count + 1 < writers);
+        let jobs = self.jobs.take(max, now, may);
+        for project in jobs.iter().map(|job| job.batch.project).collect::<BTreeSet<_>>() {
+            *self.at_work.entry(project).or_default() += 1;
+        }
+        (jobs, !self.jobs.is_empty(), self.closed)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::model::id::ProjectId;
 
     fn soon() -> Instant {
         Instant::now() + Duration::from_millis(20)
     }
 
     async fn job(budget: &Budget, bytes: u64) -> Job {
+        job_of(1, budget, bytes).await
+    }
+
+    async fn job_of(project: i64, budget: &Budget, bytes: u64) -> Job {
         let batch = Batch {
-            project: ProjectId(1),
+            project: ProjectId(project),
             received_at: chrono::DateTime::UNIX_EPOCH,
             origins: vec![],
             steps: vec![],
@@ -226,27 +273,46 @@ mod tests {
     #[tokio::test]
     async fn a_batch_is_bounded_but_never_empty() {
         let budget = Budget::new(1 << 20, Arc::default());
-        let queue = Queue::default();
+        let queue = Arc::new(Queue::new(1));
         for bytes in [100, 100, 100, 5000] {
             queue.offer(job(&budget, bytes).await).map_err(|_| "closed").unwrap();
         }
-        assert_eq!(queue.take(10, 200).await.unwrap().len(), 2);
-        assert_eq!(queue.take(10, 200).await.unwrap().len(), 1);
-        assert_eq!(queue.take(10, 200).await.unwrap().len(), 1, "larger than the bound, but alone");
+        assert_eq!(queue.take(10, 200).await.unwrap().jobs.len(), 2);
+        assert_eq!(queue.take(10, 200).await.unwrap().jobs.len(), 1);
+        assert_eq!(queue.take(10, 200).await.unwrap().jobs.len(), 1, "larger than the bound, but alone");
+    }
+
+    #[tokio::test]
+    async fn while_others_send_nobody_has_all_writers() {
+        let budget = Budget::new(1 << 20, Arc::default());
+        let queue = Arc::new(Queue::new(2));
+        let offer = async |project| queue.offer(job_of(project, &budget, 1).await).map_err(|_| "closed").unwrap();
+        for project in [2, 1, 1, 1] {
+            offer(project).await;
+        }
+        let projects = |taken: &Taken| taken.jobs.iter().map(|job| job.batch.project.0).collect::<Vec<_>>();
+        let first = queue.take(2, 1 << 20).await.unwrap();
+        assert_eq!(projects(&first), [2, 1]);
+        let nothing = tokio::time::timeout(Duration::from_millis(50), queue.take(2, 1 << 20)).await;
+        assert!(nothing.is_err(), "the other writer is kept for others");
+        offer(3).await;
+        assert_eq!(projects(&queue.take(2, 1 << 20).await.unwrap()), [3]);
+        drop(first);
+        assert_eq!(projects(&queue.take(2, 1 << 20).await.unwrap()), [1, 1]);
     }
 
     #[tokio::test]
     async fn a_closed_queue_is_drained_and_then_ends_every_writer() {
         let budget = Budget::new(1 << 20, Arc::default());
-        let queue = Arc::new(Queue::default());
+        let queue = Arc::new(Queue::new(3));
         queue.offer(job(&budget, 1).await).map_err(|_| "closed").unwrap();
         let writers: Vec<_> = (0..3)
             .map(|_| {
                 let queue = queue.clone();
                 tokio::spawn(async move {
                     let mut taken = 0;
-                    while let Some(jobs) = queue.take(1, 1).await {
-                        taken += jobs.len();
+                    while let Some(took) = queue.take(1, 1).await {
+                        taken += took.jobs.len();
                     }
                     taken
                 })

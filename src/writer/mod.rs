@@ -41,8 +41,8 @@ impl Writer {
     /// Runs until the queue is closed and empty. Every job that was taken is answered.
     pub async fn run(self) {
         let mut connection = None;
-        while let Some(jobs) = self.queue.take(self.bounds.steps_max, self.bounds.bytes_max).await {
-            self.commit(&mut connection, jobs).await;
+        while let Some(mut taken) = self.queue.take(self.bounds.steps_max, self.bounds.bytes_max).await {
+            self.commit(&mut connection, std::mem::take(&mut taken.jobs)).await;
         }
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use opentelemetry_proto::tonic::collector::logs::v1::ExportLogsServiceRequest;
 use opentelemetry_proto::tonic::collector::trace::v1::trace_service_client::TraceServiceClient;
@@ -15,7 +15,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
-use crate::collector::Collector;
+use crate::collector::{Collector, PATIENCE};
 use crate::database::on_both_stores;
 use crate::spans::{START_NS, agent_trace, encoded, request, run_id, text, trace_id};
 
@@ -229,11 +229,46 @@ fn logs(number: u64) -> Vec<u8> {
     ExportLogsServiceRequest { resource_logs }.encode_to_vec()
 }
 
+/// Requests that were refused, by whom and why.
+const WANTED: [(&str, u16, &str); 12] = [
+    ("no_key", 401, "mixed-grpc"),
+    ("no_key", 401, "mixed-http"),
+    ("no_key", 401, "mixed-json"),
+    ("no_key", 401, "mixed-native"),
+    ("invalid_key", 401, "mixed-grpc"),
+    ("invalid_key", 401, "mixed-http"),
+    ("invalid_key", 403, "mixed-native"),
+    ("too_large", 413, "mixed-grpc"),
+    ("too_large", 413, "mixed-http"),
+    ("too_large", 413, "mixed-native"),
+    ("malformed", 400, "mixed-json"),
+    ("conflict", 409, "mixed-native"),
+];
+
+fn is_of(row: &Value, (reason, status, agent): (&str, u16, &str)) -> bool {
+    row["reason"] == reason
+        && row["status"] == status
+        && row["user_agent"].as_str().is_some_and(|shown| shown.starts_with(agent))
+}
+
+/// What the operator sees, once it is as `wanted`.
+async fn all_refusals(collector: &Collector, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let all: Value = serde_json::from_str(&collector.command(&["receipts", "--json"])).unwrap();
+        let rows = all["refused"].as_array().unwrap();
+        if wanted(rows) {
+            return rows.clone();
+        }
+        assert!(Instant::now() < end, "{all:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+}
+
 async fn every_item_of_mixed_traffic_is_accounted_for_across_a_kill_9(url: &str) {
     let limit = BODY_BYTES_MAX.to_string();
     let mut collector = Collector::start(url, &[("VECTOROS_LIMITS__BODY_BYTES", &limit)]).await;
     let key = collector.make_key("default", &UNLIMITED);
-    let admin = collector.make_key("default", &["--scope", "read,admin"]);
     let revoked = collector.make_key("default", &[]);
     let revoked_id = revoked.split('_').nth(1).unwrap().to_owned();
     collector.command(&["keys", "revoke", &revoked_id]);
@@ -250,7 +285,9 @@ async fn every_item_of_mixed_traffic_is_accounted_for_across_a_kill_9(url: &str)
     tokio::time::sleep(Duration::from_millis(1500)).await;
     collector.kill();
     collector.restart().await;
-    tokio::time::sleep(Duration::from_millis(1500)).await;
+    // Every kind of stranger has had its turn.
+    let all =
+        all_refusals(&collector, |rows| WANTED.iter().all(|wanted| rows.iter().any(|row| is_of(row, *wanted)))).await;
     stop.store(true, Ordering::Relaxed);
     for sender in senders {
         sender.await.unwrap();
@@ -281,34 +318,11 @@ async fn every_item_of_mixed_traffic_is_accounted_for_across_a_kill_9(url: &str)
         .collect();
     assert_eq!(reasons, BTreeSet::from(["bad_trace_id", "conflict", "invalid_run"]));
 
-    // Those that were refused, by whom and why.
-    let wanted = [
-        ("no_key", 401, "mixed-grpc"),
-        ("no_key", 401, "mixed-http"),
-        ("no_key", 401, "mixed-json"),
-        ("no_key", 401, "mixed-native"),
-        ("invalid_key", 401, "mixed-grpc"),
-        ("invalid_key", 401, "mixed-http"),
-        ("invalid_key", 403, "mixed-native"),
-        ("too_large", 413, "mixed-grpc"),
-        ("too_large", 413, "mixed-http"),
-        ("too_large", 413, "mixed-native"),
-        ("malformed", 400, "mixed-json"),
-        ("conflict", 409, "mixed-native"),
-    ];
-    let is_of = |row: &Value, (reason, status, agent): (&str, u16, &str)| {
-        row["reason"] == reason
-            && row["status"] == status
-            && row["user_agent"].as_str().is_some_and(|shown| shown.starts_with(agent))
-    };
-    let all =
-        refusals(&collector, &admin, |rows| wanted.iter().all(|wanted| rows.iter().any(|row| is_of(row, *wanted))))
-            .await;
     let of_revoked = all.iter().find(|row| row["key_id"] == revoked_id.as_str()).unwrap_or_else(|| panic!("{all:#?}"));
     assert_eq!(of_revoked["reason"], "invalid_key", "its project is told, its sender is not");
     assert!(all.iter().any(|row| row["reason"] == "invalid_key" && row["key_id"].is_null()), "{all:#?}");
     assert!(all.iter().all(|row| row["mend"].as_str().unwrap().len() > 10 && row["count"].as_u64() > Some(0)));
-    // A key that only reads learns nothing of strangers but how many there were.
+    // A key learns nothing of strangers but how many there were.
     let shown = refusals(&collector, &collector.key, |_| true).await;
     let of_nobody: Vec<_> = shown.iter().filter(|row| row["key_id"].is_null()).collect();
     assert!(
@@ -418,7 +432,6 @@ const METRICS: &str = r#"{"resourceMetrics":[{"scopeMetrics":[{"metrics":[
 #[tokio::test]
 async fn a_sender_of_basic_without_a_key_is_told_what_to_send() {
     let collector = Collector::start(crate::collector::OWN_FILE, &[]).await;
-    let admin = collector.make_key("default", &["--scope", "read,admin"]);
     // Nothing, and what Langfuse has for a name and a password.
     for (credentials, told) in [("Og==", "sent Basic without a key"), ("cGstbGYtMTpzay1sZi0y", "invalid API key")] {
         let post = collector.client().post(collector.url("/v1/traces")).header("content-type", "application/json");
@@ -427,7 +440,7 @@ async fn a_sender_of_basic_without_a_key_is_told_what_to_send() {
         let body = answer.text().await.unwrap();
         assert!(body.contains(told), "{body}");
     }
-    let found = refusals(&collector, &admin, |rows| rows.iter().any(|row| row["count"] == 2)).await;
+    let found = all_refusals(&collector, |rows| rows.iter().any(|row| row["count"] == 2)).await;
     assert_eq!((found.len(), &found[0]["reason"]), (1, &json!("basic_without_key")), "{found:#?}");
     assert_eq!(found[0]["mend"], "sent Basic without a key; send `Authorization: Bearer vos_…`");
 }
