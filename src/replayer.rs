@@ -1,13 +1,14 @@
 //! Sends what the spool holds to the database, when that is there: in the order in which it came, a portion at a time, and
 //! behind what is sent now.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Refusal};
 use crate::spool::{Content, Row, Spool};
 
 /// How often the spool is looked at.
@@ -54,19 +55,20 @@ impl Replayer {
         is_clean
     }
 
-    /// False when some of them stay. Native runs go one by one: a later submission of a run may finish it.
+    /// False when some of them stay. All go together, but for submissions of one run: a later one may finish it.
     async fn replay(&self, rows: Vec<Row>) -> bool {
-        let (count, mut done, mut under_way) = (rows.len(), Vec::new(), JoinSet::new());
+        let (count, mut done, mut under_way, mut runs) = (rows.len(), Vec::new(), JoinSet::new(), HashSet::new());
         for row in rows {
-            let is_run = matches!(row.kept.content, Content::Run(_));
-            if is_run {
-                self.land(&mut under_way, &mut done).await;
+            if let Content::Run(run_id) = row.kept.content
+                && !runs.insert((row.kept.project, run_id))
+            {
+                // When the earlier one has to wait, this one waits behind it.
+                if !self.land(&mut under_way, &mut done).await {
+                    break;
+                }
             }
             let pipeline = self.pipeline.clone();
             under_way.spawn(async move { pipeline.replay(&row.kept).await.map(|()| row) });
-            if is_run {
-                self.land(&mut under_way, &mut done).await;
-            }
         }
         self.land(&mut under_way, &mut done).await;
         self.pipeline.counters.spool_replayed.inc_by(done.len() as u64);
@@ -74,7 +76,9 @@ impl Replayer {
         (done.is_empty() || self.spool.delete(&done).await) && done.len() == count
     }
 
-    async fn land<E: std::fmt::Display + 'static>(&self, under_way: &mut JoinSet<Result<Row, E>>, done: &mut Vec<Row>) {
+    /// Waits for all that is under way. False when some of it has to wait.
+    async fn land(&self, under_way: &mut JoinSet<Result<Row, Refusal>>, done: &mut Vec<Row>) -> bool {
+        let mut is_clean = true;
         while let Some(landed) = under_way.join_next().await {
             let error = match landed {
                 Ok(Ok(row)) => {
@@ -84,10 +88,12 @@ impl Replayer {
                 Ok(Err(error)) => error.to_string(),
                 Err(panicked) => panicked.to_string(),
             };
+            is_clean = false;
             if let Some(left_out) = self.pipeline.counters.lines.due("replay", Instant::now()) {
                 tracing::warn!(error, left_out, "a request in the spool has to wait");
             }
         }
+        is_clean
     }
 
     async fn let_others_go_first(&self) {

@@ -110,8 +110,7 @@ impl Pipeline {
         }
         let (id, received_at, code) = (Uuid::now_v7(), kept.received_at, NO_CODE.to_owned());
         let content = content(&kept.body);
-        let letter =
-            DeadLetter { id, received_at, signal, place, reason: why, code, run_id, step_id: None, content };
+        let letter = DeadLetter { id, received_at, signal, place, reason: why, code, run_id, step_id: None, content };
         batch.receipt.dead_letters = vec![letter];
         let room = self.room_of(kept).await?;
         self.commit(batch, kept.body.len() as u64, room.reservation, room.deadline).await?;

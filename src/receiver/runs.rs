@@ -101,7 +101,9 @@ pub async fn append_steps(
         let run_id = Uuid::parse_str(&run_id).map_err(|_| Failure::NotFound)?;
         let steps =
             native::appended_steps(incoming.charge.key.project, run_id, &body, Utc::now()).map_err(Failure::Faults)?;
-        store(&pipeline, incoming, Native::Append { run_id }, run_id, steps, None).await?.ok_or_else(|| Refusal::Busy.into())
+        store(&pipeline, incoming, Native::Append { run_id }, run_id, steps, None)
+            .await?
+            .ok_or_else(|| Refusal::Busy.into())
     })
     .await
 }
@@ -181,7 +183,8 @@ async fn submit_one(
     Ok((StatusCode::ACCEPTED, shown(pipeline.reader.unstored(project, submission, now))?))
 }
 
-/// Stores, then answers with the run as it now stands in the store; `None` when it is kept in the spool instead.
+/// Stores, then answers with the run as it now stands in the store; `None` when that cannot be read, because the run is kept
+/// in the spool for a time in which the database is away.
 async fn store(
     pipeline: &Pipeline,
     incoming: &mut Incoming,
@@ -191,6 +194,7 @@ async fn store(
     spare: Option<Kept>,
 ) -> Result<Option<(StatusCode, Box<RawValue>)>, Failure> {
     let deadline = Instant::now() + pipeline.hold;
+    let has_spare = spare.is_some();
     let is_append = matches!(native, Native::Append { .. });
     let Outcome { native, rejections, is_kept, .. } =
         pipeline.consume_native(&mut incoming.charge, native, steps, &incoming.request, spare, deadline).await?;
@@ -208,9 +212,13 @@ async fn store(
         Some(NativeOutcome::NotFound) => Err(Failure::NotFound),
         Some(NativeOutcome::Created | NativeOutcome::Unchanged | NativeOutcome::Updated) | None => {
             let stored = pipeline.reader.run(incoming.charge.key.project, run_id, Utc::now()).await;
-            // Stored, but not readable this moment: the sender may ask again, which changes nothing.
-            let run = stored.map_err(|_| Refusal::Busy)?.ok_or(Failure::NotFound)?;
-            Ok(Some((StatusCode::OK, shown(run)?)))
+            match stored {
+                Ok(run) => Ok(Some((StatusCode::OK, shown(run.ok_or(Failure::NotFound)?)?))),
+                // It went away after the commit.
+                Err(_) if has_spare => Ok(None),
+                // Stored, but not readable this moment: the sender may ask again, which changes nothing.
+                Err(_) => Err(Refusal::Busy.into()),
+            }
         }
     }
 }

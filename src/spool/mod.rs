@@ -35,7 +35,7 @@ const GROUP_MAX: usize = 256;
 /// Commands on their way to the task.
 const COMMANDS_MAX: usize = 1024;
 /// Rows that are read at a time, and their bytes unless one alone has more.
-const PORTION_ROWS: i64 = 64;
+const PORTION_ROWS: i64 = 256;
 const PORTION_BYTES: u64 = 4 << 20;
 
 /// The way to the task that owns the file.
@@ -205,9 +205,15 @@ struct Coming {
 
 enum Command {
     Keep(Coming),
-    Read { after: i64, reply: oneshot::Sender<Option<Portion>> },
+    Read {
+        after: i64,
+        reply: oneshot::Sender<Option<Portion>>,
+    },
     /// Each with the room it took.
-    Delete { rows: Vec<(i64, u64)>, reply: oneshot::Sender<bool> },
+    Delete {
+        rows: Vec<(i64, u64)>,
+        reply: oneshot::Sender<bool>,
+    },
     Close(oneshot::Sender<()>),
 }
 

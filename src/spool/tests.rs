@@ -171,7 +171,10 @@ async fn a_damaged_row_is_set_aside_and_the_others_go_on() {
     fs::write(&path, bytes).unwrap();
     let mut connection = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
     sqlx::query("UPDATE spool SET transport = 'pigeon' WHERE project = 6").execute(&mut connection).await.unwrap();
-    sqlx::query("UPDATE spool SET run_id = 'not sixteen bytes' WHERE project = 8").execute(&mut connection).await.unwrap();
+    sqlx::query("UPDATE spool SET run_id = 'not sixteen bytes' WHERE project = 8")
+        .execute(&mut connection)
+        .await
+        .unwrap();
     connection.close().await.unwrap();
 
     let spool = open(&folder).await;
@@ -189,7 +192,8 @@ async fn a_damaged_row_is_set_aside_and_the_others_go_on() {
 
 #[tokio::test]
 async fn a_file_that_is_none_is_renamed() {
-    for garbage in [b"this is no database, and never was".repeat(1000), vec![0xff; 100], b"SQLite format 3\0".to_vec()] {
+    for garbage in [b"this is no database, and never was".repeat(1000), vec![0xff; 100], b"SQLite format 3\0".to_vec()]
+    {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("spool.db"), &garbage).unwrap();
         let spool = open(&folder).await;
