@@ -75,15 +75,16 @@ impl Circuit {
 
     fn change(&self, change: impl FnOnce(&mut State, Instant)) {
         let mut state = self.lock();
+        let was_closed = state.is_closed();
         change(&mut state, Instant::now());
-        let is_open = state.is_open();
+        let (is_closed, is_open) = (state.is_closed(), state.is_open());
         // Told under the lock, so that what is told last is what is.
-        let has_turned = self.is_open.send_if_modified(|told| std::mem::replace(told, is_open) != is_open);
+        self.is_open.send_if_modified(|told| std::mem::replace(told, is_open) != is_open);
         drop(state);
-        match (has_turned, is_open) {
-            (false, _) => {}
-            (true, true) => tracing::warn!("the database is away"),
-            (true, false) => tracing::info!("the database is there again, as it seems"),
+        match (was_closed, is_closed) {
+            (true, false) => tracing::warn!("the database is away"),
+            (false, true) => tracing::info!("the database commits again"),
+            _ => {}
         }
     }
 
@@ -127,6 +128,10 @@ impl State {
 
     fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed { .. })
     }
 
     fn is_probe_due(&self, now: Instant) -> bool {

@@ -233,6 +233,26 @@ async fn what_can_be_read_of_a_damaged_file_is_salvaged() {
 }
 
 #[tokio::test]
+async fn after_an_error_the_file_is_opened_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let spool = open(&folder).await;
+    spool.keep(request(0, 100)).await.unwrap();
+    let path = folder.path().join("spool.db");
+    let mut connection = sqlx::SqliteConnection::connect(path.to_str().unwrap()).await.unwrap();
+    let refuse = "CREATE TRIGGER full BEFORE INSERT ON spool BEGIN SELECT RAISE(ABORT, 'no'); END";
+    sqlx::query(refuse).execute(&mut connection).await.unwrap();
+    assert_eq!(spool.keep(request(1, 100)).await, Err(NotKept::Failed));
+    assert!(!spool.is_taking());
+    sqlx::query("DROP TRIGGER full").execute(&mut connection).await.unwrap();
+    connection.close().await.unwrap();
+    assert_eq!(spool.keep(request(2, 100)).await, Ok(()));
+    assert!(spool.is_taking());
+    assert_eq!(projects(&all(&spool).await.0), [0, 2]);
+    let room = |number| request(number, 100).room_bytes();
+    assert_eq!(spool.shared.room().stored(), room(0) + room(2), "what failed takes no room");
+}
+
+#[tokio::test]
 async fn a_folder_that_is_not_there_is_an_error() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("missing/spool.db");

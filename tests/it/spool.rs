@@ -38,8 +38,7 @@ impl Site {
         let database = Database::postgres().await;
         let (wire, url) = Wire::around(&database.url).await;
         let settings: Vec<_> = [SPOOL].into_iter().chain(settings.iter().copied()).collect();
-        let mut collector = Collector::start(&url, &settings).await;
-        collector.key = collector.make_key("default", &UNLIMITED);
+        let collector = Collector::start(&url, &settings).await;
         let site = Site { collector, wire, database };
         site.warm_up().await;
         site
@@ -175,7 +174,9 @@ async fn keep_sending(collector: &Collector, way: Way, first: u64, stop: &Atomic
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_outage_is_not_noticed_and_everything_is_stored_once() {
-    let site = Site::start(&[("VECTOROS_INGEST__HOLD", "2s")]).await;
+    let mut site = Site::start(&[("VECTOROS_INGEST__HOLD", "2s")]).await;
+    site.collector.key = site.collector.make_key("default", &UNLIMITED);
+    site.warm_up().await;
     let (stop, sent) = (AtomicBool::new(false), AtomicU64::new(0));
     let ways = [Way::Http, Way::Json, Way::Grpc, Way::Logs, Way::Native];
     let first = |place: usize| (place as u64 + 1) * 10_000;
