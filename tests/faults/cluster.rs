@@ -116,7 +116,7 @@ impl Cluster {
     pub async fn begin(&self) -> anyhow::Result<()> {
         let folder = self.folder.path();
         let settings = format!(
-            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={}{}",
+            "-c listen_addresses=127.0.0.1 -c port={} -c unix_socket_directories={} -c recovery_init_sync_method=syncfs{}",
             self.port,
             folder.display(),
             self.settings
@@ -204,7 +204,8 @@ fn find_postgres() -> Option<PathBuf> {
         for entry in std::fs::read_dir(root).into_iter().flatten().flatten() {
             let bin = entry.path().join("bin");
             if has_both(&bin) {
-                let version = entry.file_name().to_string_lossy().chars().filter(char::is_ascii_digit).collect::<String>();
+                let version =
+                    entry.file_name().to_string_lossy().chars().filter(char::is_ascii_digit).collect::<String>();
                 found.push((version.parse().unwrap_or_default(), bin));
             }
         }

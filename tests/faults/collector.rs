@@ -198,6 +198,8 @@ impl Collector {
         let unlimited = "requests=unlimited,steps=unlimited,bytes=unlimited";
         let words = ["keys", "create", "--project", project, "--quota", unlimited, "--json"].map(str::to_owned);
         let mut command = program(&binary(), &words);
+        let preloaded = self.launch.environment.iter().filter(|(name, _)| !name.starts_with("VECTOROS_"));
+        command.envs(preloaded.map(|(name, value)| (name, value)));
         command.env("DATABASE_URL", &self.database_url).current_dir(self.folder.path());
         let output = command.output().await?;
         ensure!(output.status.success(), "keys create: {}", String::from_utf8_lossy(&output.stderr));

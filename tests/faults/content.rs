@@ -124,8 +124,9 @@ impl Content {
     pub fn native_run(self, numbers: &[u64]) -> Value {
         let steps: Vec<Value> = numbers.iter().map(|number| self.native_step(*number)).collect();
         let trace = numbers.first().map_or(0, |number| number / STEPS_OF_TRACE_MAX);
+        let tokens: i64 = numbers.iter().filter_map(|number| self.said(*number, true).tokens).sum();
         json!({"run_id": native_run_id(trace), "model": MODEL, "input": "?", "output": "!", "status": "success",
-            "steps": steps})
+            "tokens": tokens, "steps": steps})
     }
 
     fn native_step(self, number: u64) -> Value {

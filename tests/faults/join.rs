@@ -126,7 +126,8 @@ impl Database {
 
     pub async fn steps(&self) -> anyhow::Result<Vec<Row>> {
         let rows = rows!(self, STEPS, StepTuple);
-        let row = |(run_id, step_id, output, tokens, is_model_call)| Row { run_id, step_id, output, tokens, is_model_call };
+        let row =
+            |(run_id, step_id, output, tokens, is_model_call)| Row { run_id, step_id, output, tokens, is_model_call };
         Ok(rows.into_iter().map(row).collect())
     }
 
@@ -183,8 +184,10 @@ pub async fn join(
         }
         let said = content.said(number, entry.is_native);
         let tokens = row.tokens.filter(|_| row.is_model_call);
-        if row.run_id != said.run_id || row.output.as_ref() != Some(&said.output) || tokens != said.tokens {
-            let got = format!("{} in {} says {:?}, {:?}, sent was {said:?}", row.step_id, row.run_id, row.output, tokens);
+        let output = row.output.as_deref().map(text_of);
+        if row.run_id != said.run_id || output.as_ref() != Some(&said.output) || tokens != said.tokens {
+            let got =
+                format!("{} in {} says {:?}, {:?}, sent was {said:?}", row.step_id, row.run_id, row.output, tokens);
             problems.add("stored with other content", got);
         }
     }
@@ -219,6 +222,13 @@ pub async fn join(
     Ok(joined)
 }
 
+/// What a step says: the text itself, or that of the one message which it is the text of.
+fn text_of(output: &str) -> String {
+    let message: Option<serde_json::Value> = serde_json::from_str(output).ok();
+    let content = message.as_ref().and_then(|message| message[0]["parts"][0]["content"].as_str());
+    content.unwrap_or(output).to_owned()
+}
+
 /// Counted by kind, with the first few.
 #[derive(Default)]
 struct Problems {
@@ -241,7 +251,8 @@ impl Problems {
     }
 
     fn told(self) -> Vec<String> {
-        let line = |(kind, count, examples): (&str, u64, Vec<String>)| format!("{count} {kind}: {}", examples.join("; "));
+        let line =
+            |(kind, count, examples): (&str, u64, Vec<String>)| format!("{count} {kind}: {}", examples.join("; "));
         self.kinds.into_iter().map(line).collect()
     }
 }

@@ -44,7 +44,7 @@ macro_rules! faults {
 pub const FAULTS: &[Fault] = faults![
     "F01" Short BOTH killed::f01: "kill -9 of the collector at random moments",
     "F02" All POSTGRES killed::f02: "kill -9 of the collector after a COMMIT was sent and before its reply was heard",
-    "F03" All POSTGRES killed::f03: "kill -9 between two transactions of one large request",
+    "F03" All BOTH killed::f03: "kill -9 between two transactions of one large request",
     "F04" All BOTH killed::f04: "kill -9 while it starts, migrates and makes the first key",
     "F05" Short BOTH killed::f05: "SIGTERM, SIGTERM twice, and SIGTERM followed by SIGKILL",
     "F06" All BOTH killed::f06: "the collector is stopped (SIGSTOP) and continued",
@@ -78,6 +78,7 @@ pub const FAULTS: &[Fault] = faults![
     "F48" Short BOTH clients::f48: "clients that go away after 0 to 50 ms",
     "F50" All BOTH data::f50: "the table of the keys is out of reach",
     "F53" All BOTH machine::f53: "nobody reads standard error, and its pipe is full",
+    "F56" All POSTGRES postgres::f56: "Postgres is away, the outage spool is on, and the collector is killed meanwhile",
     "F57" All BOTH machine::f57: "four busy loops beside a collector of the lowest priority",
     "F58" All POSTGRES machine::f58: "three faults at random, again and again",
     "soak" Soak BOTH machine::soak: "70 % of what it can take, for long",

@@ -53,7 +53,8 @@ impl Row {
     fn cells(&self, day: &str) -> String {
         let Joined { acknowledged, stored, lost, duplicates, .. } = &self.joined;
         let Trouble { refused, broken, given_up, .. } = self.trouble;
-        let result = if self.problems.is_empty() { String::new() } else { format!("**fails**: {}", self.problems.join("; ")) };
+        let result =
+            if self.problems.is_empty() { String::new() } else { format!("**fails**: {}", self.problems.join("; ")) };
         let seen: Vec<String> = self.notes.iter().cloned().chain(Some(result).filter(|it| !it.is_empty())).collect();
         format!(
             "| {} | {} | {acknowledged} | {stored} | {lost} | {duplicates} | {refused} / {broken} / {given_up} | {:.0} | {} | {} | {} | {day} | {} |",

@@ -262,7 +262,11 @@ impl Rig {
         problems.append(&mut joined.problems);
         let trouble = self.ledger.trouble();
         if trouble.permanent > 0 {
-            problems.push(format!("{} answers that forbid to try again: {:?}", trouble.permanent, self.ledger.examples()));
+            problems.push(format!(
+                "{} answers that forbid to try again: {:?}",
+                trouble.permanent,
+                self.ledger.examples()
+            ));
         }
         let log = self.collector.log();
         if let Some(line) = log.lines().find(|line| line.contains("panicked")) {

@@ -147,7 +147,8 @@ impl Sender {
     async fn deliver(&mut self, numbers: &[u64]) {
         let is_native = self.client.way == Way::Native;
         let content = self.ledger.content;
-        let body = if is_native { Body::Run(content.native_run(numbers)) } else { Body::Spans(content.export(numbers)) };
+        let body =
+            if is_native { Body::Run(content.native_run(numbers)) } else { Body::Spans(content.export(numbers)) };
         let request = self.client.encode(body);
         let (broken, good): (Vec<u64>, Vec<u64>) =
             numbers.iter().partition(|number| **number % STEPS_OF_TRACE_MAX == BROKEN);

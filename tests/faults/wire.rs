@@ -8,8 +8,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 
@@ -26,15 +26,25 @@ pub enum Mode {
     /// Nothing moves, nothing is lost.
     Stall,
     /// Each piece comes later by `base` and up to `jitter` more, and no faster than so many bytes in a second.
-    Slow { base: Duration, jitter: Duration, bytes_per_second: u64 },
+    Slow {
+        base: Duration,
+        jitter: Duration,
+        bytes_per_second: u64,
+    },
     /// One piece in so many waits as a lost packet does that is sent again: 0.2 s, 0.4 s, 0.8 s.
-    Lossy { one_in: u32 },
+    Lossy {
+        one_in: u32,
+    },
     /// One COMMIT in so many is forwarded, and the connection is cut before its reply comes back.
-    CutCommit { one_in: u32 },
+    CutCommit {
+        one_in: u32,
+    },
     /// The first COMMIT of a connection is forwarded, and nothing comes back over it any more.
     HoldReply,
     /// A connection is cut after so many bytes at most, by chance.
-    CutAfter { bytes_max: u64 },
+    CutAfter {
+        bytes_max: u64,
+    },
 }
 
 pub struct Wire {
@@ -128,7 +138,9 @@ struct Connection {
 enum Next {
     Go,
     /// Forwarded, and the reply shall not come back: ended when it comes, or at once.
-    CutReply { at_once: bool },
+    CutReply {
+        at_once: bool,
+    },
     HoldReply,
     End,
 }

@@ -20,7 +20,9 @@ pub async fn f38(context: Context) -> anyhow::Result<Row> {
     let values = ["a\0b", "\u{fffd}", &deep, &long, "1e400", "-1e-400", "{\"a\":\"\\u0000\"}", "{\"a\":\"\\ud800\"}"];
     let mut spans = Vec::new();
     for (at, value) in values.iter().enumerate() {
-        for (place, key) in ["gen_ai.tool.call.result", "gen_ai.response.id", "a\0key", "gen_ai.usage.input_tokens"].iter().enumerate() {
+        for (place, key) in
+            ["gen_ai.tool.call.result", "gen_ai.response.id", "a\0key", "gen_ai.usage.input_tokens"].iter().enumerate()
+        {
             let number = (OWN_TRACES + (at * 4 + place) as u64) * STEPS_OF_TRACE_MAX;
             let mut span = rig.ledger.content.span(number);
             span.attributes.push(text(key, value));
@@ -34,7 +36,8 @@ pub async fn f38(context: Context) -> anyhow::Result<Row> {
     let answer = client.attempt(&client.encode(Body::Spans(request(spans)))).await;
     // Text that is no Unicode can come by JSON alone.
     let number = (OWN_TRACES + 999) * STEPS_OF_TRACE_MAX;
-    let lone = serde_json::to_string(&request(vec![rig.ledger.content.span(number)]))?.replace("ledger", "\\ud800 \\u0000");
+    let lone =
+        serde_json::to_string(&request(vec![rig.ledger.content.span(number)]))?.replace("ledger", "\\ud800 \\u0000");
     rig.foreign.push(step_id(number));
     let body = Request::Http { path: "/v1/traces", content_type: "application/json", body: lone.into_bytes().into() };
     let second = rig.client(Way::Json).attempt(&body).await;
@@ -110,7 +113,8 @@ pub async fn f40(context: Context) -> anyhow::Result<Row> {
 
 pub async fn f50(context: Context) -> anyhow::Result<Row> {
     let mut rig = Rig::start(&context, Setup::default()).await?;
-    let unknown = Target { key: format!("{}x", &rig.collector.key[..rig.collector.key.len() - 1]), ..rig.collector.target() };
+    let unknown =
+        Target { key: format!("{}x", &rig.collector.key[..rig.collector.key.len() - 1]), ..rig.collector.target() };
     rig.database.execute("ALTER TABLE api_keys RENAME TO api_keys_of_before").await?;
     let begin = Instant::now();
     let mut answers = Vec::new();

@@ -16,7 +16,8 @@ fn calm() -> Load {
 
 pub async fn f27(context: Context) -> anyhow::Result<Row> {
     let postgres = vec!["max_wal_size=64MB", "min_wal_size=32MB"];
-    let mut rig = Rig::start(&context, Setup { disk_mib: Some(320), postgres, load: calm(), ..Setup::default() }).await?;
+    let mut rig =
+        Rig::start(&context, Setup { disk_mib: Some(320), postgres, load: calm(), ..Setup::default() }).await?;
     let before = rig.ledger.trouble();
     let filler = fill(&rig.disk()?)?;
     let is_full = rig.until(Duration::from_secs(60), |trouble| trouble.since(before).refused > 0).await;
@@ -48,7 +49,8 @@ pub async fn f28(context: Context) -> anyhow::Result<Row> {
     rig.expect(status == 200, || format!("reading answers {status} while the disk is full"));
     std::fs::remove_file(filler)?;
     rig.recover().await?;
-    let broken = rig.database.number("SELECT COUNT(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'").await?;
+    let broken =
+        rig.database.number("SELECT COUNT(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'").await?;
     rig.expect(broken == 0, || "the file is damaged".to_owned());
     rig.finish().await
 }

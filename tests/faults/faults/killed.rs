@@ -27,7 +27,11 @@ pub async fn f01(context: Context) -> anyhow::Result<Row> {
     }
     restarts.sort();
     let (middle, last) = (restarts[restarts.len() / 2], restarts[restarts.len() - 1]);
-    rig.notes.push(format!("{cycles} kills, ready again after {:.2} s (median) to {:.2} s", middle.as_secs_f64(), last.as_secs_f64()));
+    rig.notes.push(format!(
+        "{cycles} kills, ready again after {:.2} s (median) to {:.2} s",
+        middle.as_secs_f64(),
+        last.as_secs_f64()
+    ));
     rig.expect(middle < RESTART_MAX, || format!("restarts take {middle:?}"));
     rig.finish().await
 }
@@ -51,8 +55,9 @@ pub async fn f02(context: Context) -> anyhow::Result<Row> {
 
 pub async fn f03(context: Context) -> anyhow::Result<Row> {
     let load = Load { senders: 0, ..Load::default() };
-    let mut rig = Rig::start(&context, Setup { has_wire: true, load, ..Setup::default() }).await?;
-    let numbers: Vec<u64> = (1..=1_500).flat_map(|trace| (0..6).map(move |at| trace * STEPS_OF_TRACE_MAX + at)).collect();
+    let mut rig = Rig::start(&context, Setup { load, ..Setup::default() }).await?;
+    let numbers: Vec<u64> =
+        (1..=1_500).flat_map(|trace| (0..6).map(move |at| trace * STEPS_OF_TRACE_MAX + at)).collect();
     let client = rig.client(Way::Protobuf);
     let request = client.encode(Body::Spans(rig.ledger.content.export(&numbers)));
     rig.ledger.sent(&numbers, false);
@@ -63,19 +68,17 @@ pub async fn f03(context: Context) -> anyhow::Result<Row> {
         anyhow::Ok(())
     };
     let killing = async {
-        rig.wire()?.next_commit().await?;
-        rig.wire()?.set(Mode::HoldReply);
-        rig.wire()?.next_commit().await?;
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        while rig.database.number("SELECT COUNT(*) FROM steps").await? == 0 {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
         rig.collector.kill().await
     };
     let (sent, killed) = tokio::join!(sending, killing);
     sent.and(killed)?;
-    rig.wire()?.set(Mode::Pass);
     rig.restart_collector().await?;
     let left = rig.database.number("SELECT COUNT(*) FROM steps").await?;
     rig.notes.push(format!("{left} of {} spans were stored at the kill", numbers.len()));
-    rig.expect(left > 0 && left < numbers.len() as i64, || "it was no kill in the middle".to_owned());
+    rig.expect(left < numbers.len() as i64, || "it was no kill in the middle".to_owned());
 
     let begin = Instant::now();
     loop {
@@ -90,7 +93,8 @@ pub async fn f03(context: Context) -> anyhow::Result<Row> {
 }
 
 pub async fn f04(context: Context) -> anyhow::Result<Row> {
-    let mut rig = Rig::start(&context, Setup { load: Load { senders: 0, ..Load::default() }, ..Setup::default() }).await?;
+    let mut rig =
+        Rig::start(&context, Setup { load: Load { senders: 0, ..Load::default() }, ..Setup::default() }).await?;
     let folder = tempfile::TempDir::new()?;
     let delays: Vec<u64> = (0..500).step_by(context.pick(100, 20)).collect();
     let mut unready = 0;

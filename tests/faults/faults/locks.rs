@@ -82,7 +82,10 @@ pub async fn f25(context: Context) -> anyhow::Result<Row> {
     tokio::time::sleep(Duration::from_secs(10)).await;
     let slowest = rig.ledger.take_slowest();
     let flowed = rig.ledger.acknowledged_requests() - acknowledged;
-    rig.notes.push(format!("in 10 s others had {flowed} requests acknowledged, the slowest after {:.2} s", slowest.as_secs_f64()));
+    rig.notes.push(format!(
+        "in 10 s others had {flowed} requests acknowledged, the slowest after {:.2} s",
+        slowest.as_secs_f64()
+    ));
     rig.expect(flowed > 100, || format!("other projects had only {flowed} requests acknowledged in 10 s"));
     let seen = rig.ledger.trouble().since(before);
     rig.expect(seen.given_up == 0, || format!("senders of other projects gave up: {seen:?}"));
@@ -107,7 +110,8 @@ pub async fn f32(context: Context) -> anyhow::Result<Row> {
     second.spawn()?;
     let ended = second.end(Duration::from_secs(5)).await;
     let is_refused = ended.is_ok_and(|status| !status.success());
-    rig.notes.push(format!("a second collector on the file {}", if is_refused { "refuses to start" } else { "starts" }));
+    rig.notes
+        .push(format!("a second collector on the file {}", if is_refused { "refuses to start" } else { "starts" }));
     second.kill().await?;
     rig.finish().await
 }

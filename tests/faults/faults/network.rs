@@ -12,11 +12,8 @@ use crate::wire::Mode;
 
 /// A server that is gone without a word is given up by then.
 const DETECTED_MAX: Duration = Duration::from_secs(15);
-const SLOW: Mode = Mode::Slow {
-    base: Duration::from_millis(200),
-    jitter: Duration::from_millis(600),
-    bytes_per_second: 32 << 10,
-};
+const SLOW: Mode =
+    Mode::Slow { base: Duration::from_millis(200), jitter: Duration::from_millis(600), bytes_per_second: 32 << 10 };
 
 fn by_wire() -> Setup {
     Setup { has_wire: true, ..Setup::default() }

@@ -7,7 +7,8 @@ use rand::seq::IndexedRandom;
 use sqlx::{Connection, PgConnection};
 
 use crate::cluster::Cluster;
-use crate::collector::signal;
+use crate::collector::{Launch, signal};
+use crate::join::join;
 use crate::report::Row;
 use crate::rig::{Context, Rig, Setup};
 
@@ -151,6 +152,45 @@ pub async fn f36(context: Context) -> anyhow::Result<Row> {
     rig.expect(!is_ready, || "it says that it is ready and cannot write".to_owned());
     rig.database.execute("ALTER SYSTEM RESET default_transaction_read_only").await?;
     rig.database.execute("SELECT pg_reload_conf()").await?;
+    rig.finish().await
+}
+
+pub async fn f56(context: Context) -> anyhow::Result<Row> {
+    const REPLAYED_MAX: Duration = Duration::from_secs(120);
+    let folder = tempfile::TempDir::new()?;
+    let path = folder.path().join("spool.db").display().to_string();
+    let launch = Launch::default().with("VECTOROS_SPOOL__PATH", &path);
+    let mut rig = Rig::start(&context, Setup { launch, ..Setup::default() }).await?;
+    let before = rig.ledger.acknowledged_requests();
+    rig.cluster()?.stop("fast").await?;
+    let begin = Instant::now();
+    rig.flow(40).await?;
+    let kills = context.pick(2, 5);
+    for _ in 0..kills {
+        rig.pause(1_000..3_000).await;
+        rig.collector.kill().await?;
+        rig.collector.spawn()?;
+    }
+    tokio::time::sleep(Duration::from_secs(context.pick(5, 60)).saturating_sub(begin.elapsed())).await;
+    let kept = rig.ledger.acknowledged_requests() - before;
+    let away = begin.elapsed();
+    rig.cluster()?.begin().await?;
+    rig.recover().await?;
+    rig.flow(40).await?;
+    rig.stop_load().await?;
+    let back = Instant::now();
+    // What is acknowledged is on the disk of the collector until it is in the database.
+    while join(&rig.database, &rig.ledger.entries(), rig.ledger.content, &[]).await?.lost > 0 {
+        if back.elapsed() > REPLAYED_MAX {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    rig.notes.push(format!(
+        "{kept} requests acknowledged in {:.0} s without a database, {kills} kills meanwhile, all there {:.1} s after the load",
+        away.as_secs_f64(),
+        back.elapsed().as_secs_f64()
+    ));
     rig.finish().await
 }
 

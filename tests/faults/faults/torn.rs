@@ -24,7 +24,9 @@ const WRITER_ROWS: i64 = 3_000;
 pub async fn f29(context: Context) -> anyhow::Result<Row> {
     let faults = IoFaults::make().await?;
     let mut rig = Rig::start(&context, Setup { launch: faults.launch(), ..Setup::default() }).await?;
-    for (name, syncs, writes) in [("every sync", 1, 0), ("every write", 0, 1), ("each 5th sync", 5, 0), ("each 50th write", 0, 50)] {
+    for (name, syncs, writes) in
+        [("every sync", 1, 0), ("every write", 0, 1), ("each 5th sync", 5, 0), ("each 50th write", 0, 50)]
+    {
         let before = rig.ledger.trouble();
         faults.fail(syncs, writes)?;
         // Answers to what was synced before are on their way.
@@ -43,7 +45,8 @@ pub async fn f29(context: Context) -> anyhow::Result<Row> {
         rig.expect(!is_total || refused > 0, || format!("{name} fails, and nobody was told to come again"));
         rig.recover().await?;
     }
-    let broken = rig.database.number("SELECT COUNT(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'").await?;
+    let broken =
+        rig.database.number("SELECT COUNT(*) FROM pragma_integrity_check WHERE integrity_check <> 'ok'").await?;
     rig.expect(broken == 0, || "the file is damaged".to_owned());
     rig.finish().await
 }
@@ -126,7 +129,9 @@ pub async fn write_for_power_loss(path: &Path, level: &str) -> anyhow::Result<()
     let level = if level == "FULL" { SqliteSynchronous::Full } else { SqliteSynchronous::Normal };
     let options = SqliteConnectOptions::new().filename(path).create_if_missing(true);
     let mut connection = options.journal_mode(SqliteJournalMode::Wal).synchronous(level).connect().await?;
-    sqlx::raw_sql("CREATE TABLE told (number INTEGER PRIMARY KEY, text TEXT NOT NULL)").execute(&mut connection).await?;
+    sqlx::raw_sql("CREATE TABLE told (number INTEGER PRIMARY KEY, text TEXT NOT NULL)")
+        .execute(&mut connection)
+        .await?;
     for number in 0..WRITER_ROWS {
         let insert = sqlx::query("INSERT INTO told VALUES (?, ?)").bind(number).bind("x".repeat(400));
         insert.execute(&mut connection).await?;
