@@ -16,13 +16,16 @@ pub enum Tier {
     Soak,
 }
 
+/// A fault under way.
+pub type Making = Pin<Box<dyn Future<Output = anyhow::Result<Row>>>>;
+
 pub struct Fault {
     /// As in the fault matrix.
     pub id: &'static str,
     pub what: &'static str,
     pub tier: Tier,
     pub stores: &'static [Kind],
-    pub make: fn(Context) -> Pin<Box<dyn Future<Output = anyhow::Result<Row>>>>,
+    pub make: fn(Context) -> Making,
 }
 
 const BOTH: &[Kind] = &[Kind::Sqlite, Kind::Postgres];
