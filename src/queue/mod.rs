@@ -291,14 +291,14 @@ mod tests {
             offer(project).await;
         }
         let projects = |taken: &Taken| taken.jobs.iter().map(|job| job.batch.project.0).collect::<Vec<_>>();
-        let first = queue.take(2, 1 << 20).await.unwrap();
+        let first = queue.take(10, 2).await.unwrap();
         assert_eq!(projects(&first), [2, 1]);
-        let nothing = tokio::time::timeout(Duration::from_millis(50), queue.take(2, 1 << 20)).await;
+        let nothing = tokio::time::timeout(Duration::from_millis(50), queue.take(10, 2)).await;
         assert!(nothing.is_err(), "the other writer is kept for others");
         offer(3).await;
-        assert_eq!(projects(&queue.take(2, 1 << 20).await.unwrap()), [3]);
+        assert_eq!(projects(&queue.take(10, 2).await.unwrap()), [3]);
         drop(first);
-        assert_eq!(projects(&queue.take(2, 1 << 20).await.unwrap()), [1, 1]);
+        assert_eq!(projects(&queue.take(10, 2).await.unwrap()), [1, 1]);
     }
 
     #[tokio::test]

@@ -8,6 +8,7 @@ mod leases;
 mod ledger;
 mod partitions;
 mod receipts;
+mod server;
 mod statements;
 mod tables;
 
@@ -88,6 +89,7 @@ impl PostgresStore {
 impl Store for PostgresStore {
     async fn migrate(&self) -> anyhow::Result<()> {
         let mut connection = self.connect().await.map_err(StoreError::from)?;
+        server::check(&mut connection).await?;
         // Not `run`, whose future the compiler cannot see to be `Send`.
         MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(super::migration_error)?;
         partitions::make_partitions(&mut connection, Utc::now().date_naive()).await.map_err(StoreError::from)?;

@@ -8,6 +8,7 @@ mod statements;
 mod tables;
 
 use std::collections::HashMap;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -61,6 +62,7 @@ impl SqliteStore {
     /// Creates the file if it is missing.
     pub async fn open(path: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Result<SqliteStore> {
         ensure!(!path.is_empty() && !path.contains(":memory:"), "a SQLite store needs a file: sqlite://path");
+        own_file(path).with_context(|| format!("cannot create the SQLite file {path:?}"))?;
         let file = SqliteConnectOptions::new().filename(Path::new(path)).busy_timeout(BUSY_MAX);
         let options = durable(file.clone());
         let mut connection =
@@ -73,6 +75,16 @@ impl SqliteStore {
         let (readers, keys) = (readers(tuning.readers_max), readers(KEY_CONNECTIONS_MAX));
         let connection = Arc::new(Mutex::new(Lent::new(options.clone(), connection)));
         Ok(SqliteStore { options, readers, keys, connection, leases: Leases::default(), tuning, prices })
+    }
+}
+
+/// Creates the file if it is missing, for its owner alone: it holds what people said. SQLite gives the files beside it the
+/// same mode.
+fn own_file(path: &str) -> std::io::Result<()> {
+    let created = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
+    match created {
+        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
+        created => created.map(drop),
     }
 }
 

@@ -136,6 +136,10 @@ async fn listed(collector: &Collector, key: &str) -> Vec<Value> {
         for field in ["created_at", "updated_at"] {
             detail["run"].as_object_mut().unwrap().remove(field);
         }
+        // Whether a request came before or after the run had settled is a matter of the machine's speed.
+        if let Some(metadata) = detail["run"]["metadata"].as_object_mut() {
+            metadata.remove("revision");
+        }
         details.push(detail);
     }
     details

@@ -89,3 +89,15 @@ async fn a_writer_connects_again() {
     let written = writer.write(&batches.iter().collect::<Vec<_>>(), &LIFE, at(100)).await.unwrap();
     assert_eq!(counts(&written[0]), (0, 1));
 }
+
+#[tokio::test]
+async fn a_sqlite_file_belongs_to_its_owner_alone() {
+    use std::os::unix::fs::PermissionsExt;
+    let database = Database::sqlite().await;
+    let store = database.store(TUNING).await;
+    project(store.as_ref(), "p").await;
+    let path = database.url.strip_prefix("sqlite://").unwrap();
+    for file in [path.to_owned(), format!("{path}-wal"), format!("{path}-shm")] {
+        assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
+    }
+}

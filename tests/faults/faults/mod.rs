@@ -1,0 +1,11 @@
+//! The faults, a file for each kind of thing that breaks.
+
+pub mod clients;
+pub mod data;
+pub mod disk;
+pub mod killed;
+pub mod locks;
+pub mod machine;
+pub mod network;
+pub mod postgres;
+pub mod torn;
