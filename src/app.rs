@@ -281,16 +281,18 @@ impl Parts {
         health: Health,
     ) -> Parts {
         let stale_grace = if spool.is_some() { STALE_GRACE_WITH_SPOOL } else { STALE_GRACE };
-        let auth = Arc::new(Authenticator::new(store.clone(), &config.auth.api_key, stale_grace));
         // With a spool before any request has waited in vain, so that it can still be kept.
         let stall_max = if spool.is_some() { STALL_MAX.min(config.ingest.hold / 2) } else { STALL_MAX };
+        let circuit = Arc::new(Circuit::new(stall_max));
+        let api_key = &config.auth.api_key;
+        let auth = Arc::new(Authenticator::new(store.clone(), circuit.clone(), api_key, stale_grace));
         let reader = Arc::new(Reader::new(store.clone(), life_cycle(config)));
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
-            admission: Arc::new(Admission::new(store.clone(), counters.clone(), config.quota.clone())),
+            admission: Arc::new(Admission::new(store.clone(), counters.clone(), circuit.clone(), config.quota.clone())),
             budget: Budget::new(config.ingest.queue_bytes.as_u64(), counters.clone()),
             queue: Arc::new(Queue::new(config.database.write_connections)),
-            circuit: Arc::new(Circuit::new(stall_max)),
+            circuit: circuit.clone(),
             spool,
             reader: reader.clone(),
             counters: counters.clone(),

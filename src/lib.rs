@@ -25,6 +25,8 @@ pub mod quota;
 
 pub mod store;
 
+pub mod circuit;
+
 pub mod view;
 
 pub mod auth;
@@ -32,8 +34,6 @@ pub mod auth;
 pub mod admission;
 
 pub mod queue;
-
-pub mod circuit;
 
 pub mod spool;
 

@@ -22,6 +22,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, ensure};
 use vectoros::admission::Admission;
+use vectoros::circuit::{Circuit, STALL_MAX};
 use vectoros::store;
 
 use crate::cluster::Cluster;
@@ -77,7 +78,7 @@ async fn check_cost(directory: &Path) -> anyhow::Result<Duration> {
     let store = store::open(&url, store::Tuning::default(), Arc::default()).await?;
     let key = Arc::new(store.key(&key[4..12]).await?.context("the key that was just made")?);
     let defaults = vectoros::config::Config::load(None, &Default::default())?.quota;
-    let admission = Admission::new(store, Arc::default(), defaults);
+    let admission = Admission::new(store, Arc::default(), Arc::new(Circuit::new(STALL_MAX)), defaults);
     let start = Instant::now();
     for _ in 0..CHECKS {
         let until = Instant::now() + Duration::from_secs(1);

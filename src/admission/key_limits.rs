@@ -9,6 +9,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout, timeout_at};
 
 use crate::admission::Denied;
+use crate::circuit::Circuit;
 use crate::config::Quota as Defaults;
 use crate::model::id::ProjectId;
 use crate::model::key::ApiKey;
@@ -22,6 +23,8 @@ const BODIES_MAX: usize = 4;
 /// How long a request waits for the store to tell about limits. After that it goes on: whether the store is there is
 /// decided by the commit, and nothing else can be stored meanwhile.
 const STORE_WAIT: Duration = Duration::from_secs(1);
+/// The same while nothing can be committed.
+const STORE_WAIT_WHILE_AWAY: Duration = Duration::from_millis(20);
 /// So long nobody waits for it again.
 const STORE_AWAY: Duration = Duration::from_secs(1);
 
@@ -41,6 +44,7 @@ pub(super) struct KeyLimits {
     bodies: Arc<Semaphore>,
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
+    circuit: Arc<Circuit>,
 }
 
 struct Lane {
@@ -58,7 +62,13 @@ struct Counts {
 }
 
 impl KeyLimits {
-    pub fn new(key: &ApiKey, defaults: &Defaults, store: Arc<dyn Store>, counters: Arc<Counters>) -> KeyLimits {
+    pub fn new(
+        key: &ApiKey,
+        defaults: &Defaults,
+        store: Arc<dyn Store>,
+        counters: Arc<Counters>,
+        circuit: Arc<Circuit>,
+    ) -> KeyLimits {
         let now = Instant::now();
         let lanes = Measure::ALL.map(|measure| {
             let rates = key.quota.of(measure).unwrap_or_else(|| defaults.of(measure));
@@ -74,6 +84,7 @@ impl KeyLimits {
             bodies: Arc::new(Semaphore::new(BODIES_MAX)),
             store,
             counters,
+            circuit,
         }
     }
 
@@ -156,7 +167,8 @@ impl KeyLimits {
         }
         // A task, so that a grant is kept although the request that asked for it goes away.
         let asked = tokio::spawn(self.clone().ask_store(measure, asks, to_read));
-        match timeout(STORE_WAIT, asked).await {
+        let wait = if self.circuit.is_open() { STORE_WAIT_WHILE_AWAY } else { STORE_WAIT };
+        match timeout(wait, asked).await {
             Ok(Ok(Ok(()))) => return Ok(true),
             Ok(Ok(Err(error @ (StoreError::Broken(_) | StoreError::Data(_))))) => {
                 if let Some(left_out) = self.counters.lines.due("quota", Instant::now()) {

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache;
 use tokio::sync::OwnedSemaphorePermit;
 
+use crate::circuit::Circuit;
 use crate::config::Quota as Defaults;
 use crate::model::key::ApiKey;
 use crate::model::quota::{Amounts, Measure};
@@ -39,15 +40,16 @@ impl From<OverQuota> for Denied {
 pub struct Admission {
     store: Arc<dyn Store>,
     counters: Arc<Counters>,
+    circuit: Arc<Circuit>,
     defaults: Defaults,
     by_key: Cache<String, Arc<KeyLimits>>,
 }
 
 impl Admission {
     /// `defaults` hold for what a key's own quota does not name.
-    pub fn new(store: Arc<dyn Store>, counters: Arc<Counters>, defaults: Defaults) -> Admission {
+    pub fn new(store: Arc<dyn Store>, counters: Arc<Counters>, circuit: Arc<Circuit>, defaults: Defaults) -> Admission {
         let by_key = Cache::builder().max_capacity(KEYS_MAX).time_to_idle(KEYS_IDLE_MAX).build();
-        Admission { store, counters, defaults, by_key }
+        Admission { store, counters, circuit, defaults, by_key }
     }
 
     /// Lets one request in, before its body is read. Whoever is over a limit that comes back by then waits `until`.
@@ -68,7 +70,10 @@ impl Admission {
             let changed = entry.and_upsert_with(|old| match old.map(|old| old.into_value()) {
                 // Another request was first.
                 Some(old) if old.is_for(key) => old,
-                _ => Arc::new(KeyLimits::new(key, &self.defaults, self.store.clone(), self.counters.clone())),
+                _ => {
+                    let (store, counters, circuit) = (&self.store, &self.counters, &self.circuit);
+                    Arc::new(KeyLimits::new(key, &self.defaults, store.clone(), counters.clone(), circuit.clone()))
+                }
             });
             changed.into_value()
         })

@@ -16,6 +16,7 @@ use subtle::{Choice, ConstantTimeEq};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
+use crate::circuit::Circuit;
 use crate::model::key::ApiKey;
 use crate::store::{Store, StoreError};
 
@@ -33,6 +34,8 @@ struct Times {
     /// The same while the store is known to be away: it is waited for by the commit, whose time is measured so that the
     /// sender's own patience lasts for a second try.
     away_answer_max: Duration,
+    /// The same while nothing can be committed: enough for a store that is slow in nothing but writing.
+    open_answer_max: Duration,
 }
 
 const TIMES: Times = Times {
@@ -41,6 +44,7 @@ const TIMES: Times = Times {
     stale_grace: super::STALE_GRACE,
     answer_max: Duration::from_secs(1),
     away_answer_max: Duration::from_millis(250),
+    open_answer_max: Duration::from_millis(20),
 };
 
 /// Keys in memory, all of them real.
@@ -72,6 +76,7 @@ impl Registry for Stored {
 
 pub struct KnownKeys<R> {
     registry: R,
+    circuit: Arc<Circuit>,
     times: Times,
     good: Cache<String, Looked>,
     /// Ids that are looked up or waited for now, so that each is looked up once at a time.
@@ -112,13 +117,14 @@ struct Landed {
 
 impl<R: Registry + 'static> KnownKeys<R> {
     /// While the registry is away, a key that was good is good until the age `stale_grace`.
-    pub fn new(registry: R, stale_grace: Duration) -> KnownKeys<R> {
-        KnownKeys::with(registry, Times { stale_grace, ..TIMES })
+    pub fn new(registry: R, circuit: Arc<Circuit>, stale_grace: Duration) -> KnownKeys<R> {
+        KnownKeys::with(registry, circuit, Times { stale_grace, ..TIMES })
     }
 
-    fn with(registry: R, times: Times) -> KnownKeys<R> {
+    fn with(registry: R, circuit: Arc<Circuit>, times: Times) -> KnownKeys<R> {
         KnownKeys {
             registry,
+            circuit,
             times,
             good: Cache::new(KEYS_MAX),
             flights: Flights::default(),
@@ -173,8 +179,11 @@ impl<R: Registry + 'static> KnownKeys<R> {
 
     /// What the store says about a key that was good, later than `looked`; `None` when it does not say it in time.
     async fn word_on(self: &Arc<Self>, id: &str, looked: Looked) -> Option<LookUp> {
-        let is_away = self.is_away.load(Ordering::Acquire);
-        let wait = if is_away { self.times.away_answer_max } else { self.times.answer_max };
+        let wait = match self.is_away.load(Ordering::Acquire) {
+            _ if self.circuit.is_open() => self.times.open_answer_max,
+            true => self.times.away_answer_max,
+            false => self.times.answer_max,
+        };
         // A task, so that an answer which comes after this request went on still counts for the next one.
         let asked = tokio::spawn(self.clone().renew(id.to_owned(), looked));
         match tokio::time::timeout(wait, asked).await {

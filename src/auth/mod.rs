@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq;
 use tokio::sync::OnceCell;
 use tokio::time::Instant;
 
+use crate::circuit::Circuit;
 use crate::model::key::{ApiKey, Scope, Scopes};
 use crate::model::quota::Quota;
 use crate::store::Store;
@@ -66,9 +67,9 @@ pub struct Authenticator {
 
 impl Authenticator {
     /// `api_key` is the setting `auth.api_key`; empty means none. `stale_grace` is one of the two above.
-    pub fn new(store: Arc<dyn Store>, api_key: &str, stale_grace: Duration) -> Authenticator {
+    pub fn new(store: Arc<dyn Store>, circuit: Arc<Circuit>, api_key: &str, stale_grace: Duration) -> Authenticator {
         Authenticator {
-            known: Arc::new(KnownKeys::new(Stored(store.clone()), stale_grace)),
+            known: Arc::new(KnownKeys::new(Stored(store.clone()), circuit, stale_grace)),
             store,
             fixed: (!api_key.is_empty()).then(|| (hash(api_key), OnceCell::new())),
             used: Mutex::default(),

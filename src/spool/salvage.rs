@@ -85,36 +85,44 @@ struct Saved {
 
 async fn salvage(aside: &Path, into: &mut SpoolFile) -> Saved {
     let mut saved = Saved::default();
-    if let Err(error) = copy_readable(aside, into, &mut saved).await {
+    let done = match SqliteConnectOptions::new().filename(aside).connect().await {
+        Ok(mut from) => {
+            let done = copy_readable(&mut from, into, &mut saved).await;
+            // Whatever it says: nothing was written here.
+            let _ = from.close().await;
+            done
+        }
+        Err(error) => Err(error),
+    };
+    if let Err(error) = done {
         saved.error = Some(error.to_string());
     }
     saved
 }
 
 /// Up from the first row as far as it goes, then down from the last, then what lies between, one by one.
-async fn copy_readable(aside: &Path, into: &mut SpoolFile, saved: &mut Saved) -> sqlx::Result<()> {
-    let mut from = SqliteConnectOptions::new().filename(aside).connect().await?;
+async fn copy_readable(from: &mut SqliteConnection, into: &mut SpoolFile, saved: &mut Saved) -> sqlx::Result<()> {
     let (mut low, mut high) = (0, i64::MAX);
     let error = loop {
-        match ids(&mut from, "SELECT seq FROM spool WHERE seq > ? ORDER BY seq LIMIT 100", low).await {
-            Ok(seqs) if seqs.is_empty() => return from.close().await,
+        match ids(from, "SELECT seq FROM spool WHERE seq > ? ORDER BY seq LIMIT 100", low).await {
+            Ok(seqs) if seqs.is_empty() => return Ok(()),
             Ok(seqs) => {
                 low = seqs.last().copied().unwrap_or(low);
-                copy(&mut from, seqs, into, saved).await?;
+                copy(from, seqs, into, saved).await?;
             }
             Err(error) => break error,
         }
     };
     saved.error = Some(error.to_string());
-    while let Ok(seqs) = ids(&mut from, "SELECT seq FROM spool WHERE seq < ? ORDER BY seq DESC LIMIT 100", high).await {
+    while let Ok(seqs) = ids(from, "SELECT seq FROM spool WHERE seq < ? ORDER BY seq DESC LIMIT 100", high).await {
         let seqs: Vec<i64> = seqs.into_iter().filter(|seq| *seq > low).collect();
         let Some(last) = seqs.last() else { return Ok(()) };
         high = *last;
-        copy(&mut from, seqs, into, saved).await?;
+        copy(from, seqs, into, saved).await?;
     }
     if high != i64::MAX {
         let between: Vec<i64> = (low + 1..high.min(low.saturating_add(GAP_MAX))).collect();
-        copy(&mut from, between, into, saved).await?;
+        copy(from, between, into, saved).await?;
     }
     Ok(())
 }

@@ -229,7 +229,8 @@ async fn what_can_be_read_of_a_damaged_file_is_salvaged() {
     for row in &rows {
         assert_eq!(row.kept, request(row.kept.sent_bytes, 900));
     }
-    assert_eq!(files(&folder, "corrupt").len(), 1);
+    let aside = files(&folder, "corrupt");
+    assert!(aside.iter().any(|path| path.to_string_lossy().ends_with('Z')), "{aside:?}");
 }
 
 #[tokio::test]

@@ -62,8 +62,13 @@ async fn is_admitted(known: &Arc<KnownKeys<Arc<Keys>>>, id: &str, secret: [u8; 3
     known.admitted(id, &secret).await.expect("the store has a word").is_some()
 }
 
+/// That of a database which is there, as far as writers know.
+fn circuit() -> Arc<Circuit> {
+    Arc::new(Circuit::new(Duration::from_secs(5)))
+}
+
 fn known(keys: &Arc<Keys>) -> Arc<KnownKeys<Arc<Keys>>> {
-    Arc::new(KnownKeys::new(keys.clone(), TIMES.stale_grace))
+    Arc::new(KnownKeys::new(keys.clone(), circuit(), TIMES.stale_grace))
 }
 
 /// The same in a fifth of the times.
@@ -74,8 +79,9 @@ fn hurried(keys: &Arc<Keys>) -> Arc<KnownKeys<Arc<Keys>>> {
         stale_grace: Duration::from_secs(2),
         answer_max: TIMES.answer_max / HURRY,
         away_answer_max: TIMES.away_answer_max / HURRY,
+        open_answer_max: TIMES.open_answer_max / HURRY,
     };
-    Arc::new(KnownKeys::with(keys.clone(), times))
+    Arc::new(KnownKeys::with(keys.clone(), circuit(), times))
 }
 
 const HURRY: u32 = 5;
@@ -165,6 +171,26 @@ async fn a_revocation_is_seen_by_a_crowd_that_no_memory_has_room_for() {
     for client in crowd {
         client.await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn while_nothing_can_be_committed_a_known_key_hardly_waits() {
+    let (keys, circuit) = (Keys::with(&["a"]), circuit());
+    let times = Times { fresh: Duration::from_millis(1), renewed_after: Duration::from_millis(1), ..TIMES };
+    let known = Arc::new(KnownKeys::with(keys.clone(), circuit.clone(), times));
+    assert!(is_admitted(&known, "a", SECRET).await);
+    (0..3).for_each(|_| circuit.failed());
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    // Keys can be read all the same: then a revocation is seen at once.
+    keys.change("a", |key| key.revoked_at = Some(Utc::now()));
+    assert!(!is_admitted(&known, "a", SECRET).await);
+    keys.change("a", |key| key.revoked_at = None);
+    assert!(is_admitted(&known, "a", SECRET).await);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    *keys.delays.lock().unwrap() = (Duration::from_secs(60), Duration::ZERO);
+    let begun = Instant::now();
+    assert!(is_admitted(&known, "a", SECRET).await);
+    assert!(begun.elapsed() < TIMES.away_answer_max, "{:?}", begun.elapsed());
 }
 
 #[tokio::test]
