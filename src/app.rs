@@ -15,7 +15,8 @@ use tokio::task::JoinHandle;
 use crate::admission::Admission;
 use crate::api::{self, Api};
 use crate::assembly::{LifeCycle, Scopes};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, STALE_GRACE, STALE_GRACE_WITH_SPOOL};
+use crate::circuit::{Circuit, STALL_MAX};
 use crate::config::{self, Config, ConfigError, RunScope};
 use crate::otlp::DecodeLimits;
 use crate::pipeline::Pipeline;
@@ -25,6 +26,8 @@ use crate::receiver::connection::{Phase, Terms};
 use crate::receiver::grpc_services::{self, Health};
 use crate::receiver::listen::{self, Bounds, Door, Listener};
 use crate::receiver::{self, otlp_http, tls};
+use crate::replayer::Replayer;
+use crate::spool::Spool;
 use crate::store::{self, Store, StoreError, Tuning};
 use crate::sweeper::Sweeper;
 use crate::telemetry::{Counters, Sparse};
@@ -41,6 +44,8 @@ pub struct App {
     config: Config,
     prices: Arc<Prices>,
     store: Arc<dyn Store>,
+    counters: Arc<Counters>,
+    spool: Option<Spool>,
     listeners: Vec<Listener>,
     addresses: Addresses,
     tls: Option<tls::Current>,
@@ -76,6 +81,8 @@ impl App {
         let store = open_store(&config, prices.clone()).await?;
         let tls = config.tls.is_on().then(|| tls::watch_files(config.tls.clone())).transpose();
         let tls = tls.map_err(|error| ConfigError::new("tls", format_args!("{error:#}")))?;
+        let counters = Arc::new(Counters::default());
+        let spool = open_spool(&config, counters.clone()).await?;
         let http = Listener::tcp(config.server.http).context("server.http")?;
         let grpc = Listener::tcp(config.server.grpc).context("server.grpc")?;
         let addresses = Addresses { http: http.tcp_address()?, grpc: grpc.tcp_address()?, has_tls: tls.is_some() };
@@ -83,7 +90,7 @@ impl App {
         if !config.server.unix.is_empty() {
             listeners.push(Listener::unix(Path::new(&config.server.unix)).context("server.unix")?);
         }
-        Ok(App { config, prices, store, listeners, addresses, tls })
+        Ok(App { config, prices, store, counters, spool, listeners, addresses, tls })
     }
 
     pub fn addresses(&self) -> Addresses {
@@ -100,9 +107,9 @@ impl App {
     where
         R: Future<Output = anyhow::Result<()>>,
     {
-        let App { config, prices, store, listeners, tls, .. } = self;
+        let App { config, prices, store, counters, spool, listeners, tls, .. } = self;
         let health = Health::new().await;
-        let parts = Parts::new(&config, prices, store.clone(), health);
+        let parts = Parts::new(&config, prices, store.clone(), counters, spool, health);
         let terms = Arc::new(parts.terms(tls)?);
         let bounds = Arc::new(Bounds::new(config.server.connections, config.server.connections_per_address));
         let door = Door { terms, bounds };
@@ -112,6 +119,9 @@ impl App {
         let listeners: Vec<_> = listeners.into_iter().map(serve).collect();
         let writers: Vec<_> =
             (0..config.database.write_connections).map(|_| tokio::spawn(keep_writing(parts.clone()))).collect();
+        let prober = tokio::spawn(parts.pipeline.circuit.clone().keep_probing(store.clone()));
+        let (stop_replaying, replaying) = watch::channel(false);
+        let replayer = parts.replayer().map(|replayer| tokio::spawn(replayer.run(replaying)));
         let (stop_sweeping, sweeping) = watch::channel(false);
 
         tokio::pin!(shutdown);
@@ -142,9 +152,17 @@ impl App {
         for listener in listeners {
             listener.await.context("a listener ended by a panic")?;
         }
+        stop_replaying.send_replace(true);
+        if let Some(replayer) = replayer {
+            replayer.await.context("the replayer ended by a panic")?;
+        }
         parts.pipeline.queue.close();
         for writer in writers {
             writer.await.context("a writer ended by a panic")?;
+        }
+        prober.abort();
+        if let Some(spool) = &parts.pipeline.spool {
+            spool.close().await;
         }
         stop_sweeping.send_replace(true);
         if let Some(sweeper) = sweeper {
@@ -163,6 +181,15 @@ pub async fn open_store(config: &Config, prices: Arc<Prices>) -> anyhow::Result<
         shown_steps_max: config.runs.max_steps_shown,
     };
     store::open(&config.database.url, tuning, prices).await
+}
+
+/// The spool that the configuration names.
+async fn open_spool(config: &Config, counters: Arc<Counters>) -> anyhow::Result<Option<Spool>> {
+    if !config.spool.is_on() {
+        return Ok(None);
+    }
+    let (path, bytes_max) = (Path::new(&config.spool.path), config.spool.max_bytes.as_u64());
+    Spool::open(path, bytes_max, counters).await.map(Some)
 }
 
 /// The shipped prices, with those of the user's file over them.
@@ -245,15 +272,26 @@ struct Parts {
 }
 
 impl Parts {
-    fn new(config: &Config, prices: Arc<Prices>, store: Arc<dyn Store>, health: Health) -> Parts {
-        let counters = Arc::new(Counters::default());
-        let auth = Arc::new(Authenticator::new(store.clone(), &config.auth.api_key));
+    fn new(
+        config: &Config,
+        prices: Arc<Prices>,
+        store: Arc<dyn Store>,
+        counters: Arc<Counters>,
+        spool: Option<Spool>,
+        health: Health,
+    ) -> Parts {
+        let stale_grace = if spool.is_some() { STALE_GRACE_WITH_SPOOL } else { STALE_GRACE };
+        let auth = Arc::new(Authenticator::new(store.clone(), &config.auth.api_key, stale_grace));
+        // With a spool before any request has waited in vain, so that it can still be kept.
+        let stall_max = if spool.is_some() { STALL_MAX.min(config.ingest.hold / 2) } else { STALL_MAX };
         let reader = Arc::new(Reader::new(store.clone(), life_cycle(config)));
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
             admission: Arc::new(Admission::new(store.clone(), counters.clone(), config.quota.clone())),
             budget: Budget::new(config.ingest.queue_bytes.as_u64(), counters.clone()),
             queue: Arc::new(Queue::new(config.database.write_connections)),
+            circuit: Arc::new(Circuit::new(stall_max)),
+            spool,
             reader: reader.clone(),
             counters: counters.clone(),
             prices,
@@ -299,7 +337,8 @@ impl Parts {
     /// Tells gRPC probes what `/readyz` tells others, as long as the program takes data.
     async fn keep_health(self) {
         loop {
-            self.health.set(self.store.ping().await.is_ok()).await;
+            let is_spooling = self.pipeline.spool.as_ref().is_some_and(Spool::is_taking);
+            self.health.set(is_spooling || self.store.ping().await.is_ok()).await;
             tokio::time::sleep(HEALTH_EVERY).await;
         }
     }
@@ -309,12 +348,18 @@ impl Parts {
             queue: self.pipeline.queue.clone(),
             store: self.store.clone(),
             counters: self.counters.clone(),
+            circuit: self.pipeline.circuit.clone(),
             life: life_cycle(&self.config),
             bounds: BatchBounds {
                 steps_max: self.config.ingest.batch_steps,
                 bytes_max: self.config.ingest.batch_bytes.as_u64(),
             },
         }
+    }
+
+    fn replayer(&self) -> Option<Replayer> {
+        let spool = self.pipeline.spool.clone()?;
+        Some(Replayer { pipeline: self.pipeline.clone(), spool })
     }
 
     fn sweeper(&self) -> Sweeper {

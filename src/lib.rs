@@ -33,6 +33,10 @@ pub mod admission;
 
 pub mod queue;
 
+pub mod circuit;
+
+pub mod spool;
+
 pub mod writer;
 
 pub mod tally;
@@ -40,6 +44,8 @@ pub mod tally;
 pub mod sweeper;
 
 pub mod pipeline;
+
+pub mod replayer;
 
 pub mod receiver;
 

@@ -130,6 +130,13 @@ pub struct Counters {
     pub commit_seconds: Histogram,
     pub ready: Gauge<i64, std::sync::atomic::AtomicI64>,
     pub swept: Counter<u64, AtomicU64>,
+    /// What the spool holds: its bytes, requests, and the age of the oldest when it was last asked for.
+    pub spool_bytes: Gauge,
+    pub spool_requests: Gauge,
+    pub spool_oldest_seconds: Gauge,
+    /// Requests that went from the spool to the database.
+    pub spool_replayed: Counter,
+    pub spool_damaged: Counter,
     /// Lines about what may come in floods: refusals, and a database that is away.
     pub lines: Sparse,
 }
@@ -157,6 +164,11 @@ impl Default for Counters {
             commit_seconds: Histogram::new(buckets),
             ready: Gauge::default(),
             swept: Counter::default(),
+            spool_bytes: Gauge::default(),
+            spool_requests: Gauge::default(),
+            spool_oldest_seconds: Gauge::default(),
+            spool_replayed: Counter::default(),
+            spool_damaged: Counter::default(),
             lines: Sparse::default(),
         };
         let r = &mut counters.registry;
@@ -213,6 +225,24 @@ impl Default for Counters {
             counters.commit_seconds.clone(),
         );
         r.register("vectoros_ready", "1 when data is taken", counters.ready.clone());
+        r.register_with_unit("vectoros_spool", "Kept in the spool", Unit::Bytes, counters.spool_bytes.clone());
+        r.register("vectoros_spool_requests", "Requests kept in the spool", counters.spool_requests.clone());
+        r.register_with_unit(
+            "vectoros_spool_oldest",
+            "Age of the oldest request in the spool",
+            Unit::Seconds,
+            counters.spool_oldest_seconds.clone(),
+        );
+        r.register(
+            "vectoros_spool_replayed",
+            "Requests that went from the spool to the database",
+            counters.spool_replayed.clone(),
+        );
+        r.register(
+            "vectoros_spool_damaged",
+            "Requests in the spool that were found damaged and set aside",
+            counters.spool_damaged.clone(),
+        );
         r.register("vectoros_swept_runs", "Runs assembled again because they were due", counters.swept.clone());
         counters
     }

@@ -38,7 +38,7 @@ struct Times {
 const TIMES: Times = Times {
     fresh: Duration::from_secs(4),
     renewed_after: Duration::from_secs(2),
-    stale_grace: Duration::from_secs(60),
+    stale_grace: super::STALE_GRACE,
     answer_max: Duration::from_secs(1),
     away_answer_max: Duration::from_millis(250),
 };
@@ -111,8 +111,9 @@ struct Landed {
 }
 
 impl<R: Registry + 'static> KnownKeys<R> {
-    pub fn new(registry: R) -> KnownKeys<R> {
-        KnownKeys::with(registry, TIMES)
+    /// While the registry is away, a key that was good is good until the age `stale_grace`.
+    pub fn new(registry: R, stale_grace: Duration) -> KnownKeys<R> {
+        KnownKeys::with(registry, Times { stale_grace, ..TIMES })
     }
 
     fn with(registry: R, times: Times) -> KnownKeys<R> {

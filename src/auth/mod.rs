@@ -26,6 +26,11 @@ pub use known::NoWord;
 /// with it, the answer takes the same time. It also slows down who guesses.
 pub const REFUSED_AFTER: Duration = Duration::from_millis(50);
 
+/// While the key store is away, a key that was good is good until this age; the longer one where requests are kept in a
+/// spool meanwhile.
+pub const STALE_GRACE: Duration = Duration::from_secs(60);
+pub const STALE_GRACE_WITH_SPOOL: Duration = Duration::from_secs(600);
+
 /// Why a request is not let in.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthError {
@@ -60,10 +65,10 @@ pub struct Authenticator {
 }
 
 impl Authenticator {
-    /// `api_key` is the setting `auth.api_key`; empty means none.
-    pub fn new(store: Arc<dyn Store>, api_key: &str) -> Authenticator {
+    /// `api_key` is the setting `auth.api_key`; empty means none. `stale_grace` is one of the two above.
+    pub fn new(store: Arc<dyn Store>, api_key: &str, stale_grace: Duration) -> Authenticator {
         Authenticator {
-            known: Arc::new(KnownKeys::new(Stored(store.clone()))),
+            known: Arc::new(KnownKeys::new(Stored(store.clone()), stale_grace)),
             store,
             fixed: (!api_key.is_empty()).then(|| (hash(api_key), OnceCell::new())),
             used: Mutex::default(),

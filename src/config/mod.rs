@@ -24,6 +24,7 @@ pub struct Config {
     pub database: Database,
     pub auth: Auth,
     pub ingest: Ingest,
+    pub spool: Spool,
     pub limits: Limits,
     pub quota: Quota,
     pub runs: Runs,
@@ -105,6 +106,19 @@ pub struct Ingest {
     pub hold: Duration,
     pub throttle_status: u16,
     pub warnings: bool,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spool {
+    pub path: String,
+    pub max_bytes: ByteSize,
+}
+
+impl Spool {
+    pub fn is_on(&self) -> bool {
+        !self.path.is_empty()
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -264,6 +278,12 @@ impl Config {
         {
             return wrong("database.url", "expected sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE");
         }
+        if self.spool.is_on() && self.database.url.starts_with("sqlite://") {
+            return wrong(
+                "spool.path",
+                "expected only with Postgres: a SQLite file is never away, and on its disk a spool would be as full as it",
+            );
+        }
         if !self.server.path_prefix.is_empty()
             && (!self.server.path_prefix.starts_with('/') || self.server.path_prefix.ends_with('/'))
         {
@@ -410,6 +430,7 @@ mod tests {
             ("VECTOROS_SERVER__CONNECTIONS", "0", "server.connections"),
             ("VECTOROS_SERVER__CORS_ORIGINS", "[\"*\"]", "server.cors_origins"),
             ("VECTOROS_SERVER__TRUSTED_PROXIES", "[\"10.0.0.0/40\"]", "server.trusted_proxies"),
+            ("VECTOROS_SPOOL__PATH", "spool.db", "spool.path"),
             ("VECTOROS_TLS__CERT", "cert.pem", "tls.cert"),
             ("VECTOROS_TLS__CLIENT_CA", "ca.pem", "tls.client_ca"),
             ("DATABASE_URL", "mysql://x", "database.url"),

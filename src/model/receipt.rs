@@ -33,7 +33,8 @@ pub struct Receipt {
 impl Receipt {
     /// Whether it tells nothing but whose it is.
     pub fn is_empty(&self) -> bool {
-        self.requests == 0 && self.bytes == 0 && self.metric_points == 0 && self.rejections.is_empty()
+        let is_nothing_counted = self.requests == 0 && self.bytes == 0 && self.metric_points == 0;
+        is_nothing_counted && self.rejections.is_empty() && self.dead_letters.is_empty()
     }
 }
 

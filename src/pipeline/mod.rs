@@ -1,6 +1,7 @@
 //! The path of data on one screen: authenticate → admit → decode → map → queue → COMMIT → outcome.
 
 mod incoming;
+mod kept;
 mod quarantine;
 mod warnings;
 
@@ -17,14 +18,16 @@ use tokio::sync::{Semaphore, oneshot};
 use crate::admission::{Admission, Charge, Denied};
 use crate::auth::credentials::{key_in, user_agent};
 use crate::auth::{AuthError, Authenticator};
+use crate::circuit::Circuit;
 use crate::model::batch::{Batch, Native, NativeOutcome, Rejections};
 use crate::model::key::{ApiKey, Scope};
 use crate::model::quota::Measure;
 use crate::model::step::Step;
 use crate::otlp::{DecodeLimits, Malformed, Notes, Slices};
 use crate::prices::Prices;
-use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation};
+use crate::queue::{Answer, Budget, Job, Overdue, Queue, Reservation, Withdrawn};
 use crate::quota::OverQuota;
+use crate::spool::{Content, Kept, Spool};
 use crate::tally::Tally;
 use crate::telemetry::{ByTransport, ByWhat, Counters, Transport};
 use crate::view::Reader;
@@ -87,6 +90,8 @@ pub struct Outcome {
     pub native: Option<NativeOutcome>,
     /// What the sender should know although it was taken.
     pub warnings: Vec<String>,
+    /// It is in the spool, and not yet in the database.
+    pub is_kept: bool,
 }
 
 /// What an OTLP request carries.
@@ -110,12 +115,12 @@ pub struct Body {
 pub struct NativeRequest {
     /// As it is held in memory.
     pub body_bytes: u64,
-    sent_bytes: u64,
+    /// Before inflating.
+    pub sent_bytes: u64,
     is_accounted: AtomicBool,
 }
 
 impl NativeRequest {
-    /// `sent_bytes` before inflating.
     pub fn new(body_bytes: u64, sent_bytes: u64) -> NativeRequest {
         NativeRequest { body_bytes, sent_bytes, is_accounted: AtomicBool::new(false) }
     }
@@ -135,6 +140,9 @@ pub struct Pipeline {
     pub admission: Arc<Admission>,
     pub budget: Budget,
     pub queue: Arc<Queue>,
+    pub circuit: Arc<Circuit>,
+    /// Where requests go while the database is away.
+    pub spool: Option<Spool>,
     pub reader: Arc<Reader>,
     pub counters: Arc<Counters>,
     pub prices: Arc<Prices>,
@@ -159,11 +167,15 @@ pub struct Pipeline {
 impl Pipeline {
     /// The key of a request; decided from its headers, before the body is read.
     pub async fn authenticate(&self, head: &Parts, scope: Scope) -> Result<Arc<ApiKey>, Refusal> {
-        if !self.open.load(Ordering::Acquire) {
+        if !self.is_open() {
             return Err(Refusal::Busy);
         }
         let presented = key_in(&head.headers, head.uri.query())?;
         Ok(self.auth.authenticate(presented.as_deref(), scope, user_agent(&head.headers)).await?)
+    }
+
+    pub fn is_open(&self) -> bool {
+        self.open.load(Ordering::Acquire)
     }
 
     /// Whose key the headers hold, although the request was refused: one whose secret is right, alive or not, as far as
@@ -202,11 +214,17 @@ impl Pipeline {
         charge.bytes(body.sent_bytes, quota_hold(deadline)).await?;
         let Body { bytes, sent_bytes, reservation } = body;
         let limits = self.decode_limits;
-        let room = Room { sent_bytes, reservation: Arc::new(reservation), deadline };
+        let content = match signal {
+            Signal::Traces => Some(Content::Traces(encoding)),
+            Signal::Logs => Some(Content::Logs(encoding)),
+            Signal::Metrics => None,
+        };
+        let spare = content.and_then(|content| self.spare(&charge.key, content, transport, sent_bytes, bytes.clone()));
+        let room = Room { reservation: Arc::new(reservation), deadline, spare };
         let mut done = match signal {
-            Signal::Traces => self.take(charge, Slices::of_traces(bytes, encoding, limits), room).await,
-            Signal::Logs => self.take(charge, Slices::of_logs(bytes, encoding, limits), room).await,
-            Signal::Metrics => self.take(charge, Slices::of_metrics(bytes, encoding, limits), room).await,
+            Signal::Traces => self.take(charge, Slices::of_traces(bytes, encoding, limits), sent_bytes, room).await,
+            Signal::Logs => self.take(charge, Slices::of_logs(bytes, encoding, limits), sent_bytes, room).await,
+            Signal::Metrics => self.take(charge, Slices::of_metrics(bytes, encoding, limits), sent_bytes, room).await,
         }?;
         let outcome = &mut done.outcome;
         let sent = outcome.accepted + outcome.rejections.count;
@@ -217,19 +235,30 @@ impl Pipeline {
         if self.warnings && signal == Signal::Metrics && sent > 0 && self.told_metrics.insert(key_id) {
             outcome.warnings.push(METRICS_ARE_NOT_STORED.into());
         }
-        self.count(signal, transport, outcome);
+        // What is kept is counted when it is stored.
+        if !outcome.is_kept {
+            self.count(signal, transport, outcome);
+        }
         Ok(done.outcome)
     }
 
     /// Decodes, maps and stores slice by slice; while one is stored the next is made. Nothing is answered before the last
     /// is committed. What was stored of a request that fails later does no harm: its sender tries all of it again, and
     /// copies change nothing.
-    async fn take<T: Item>(&self, charge: Charge, slices: Slices<T>, room: Room) -> Result<Done, Refusal> {
+    async fn take<T: Item>(
+        &self,
+        charge: Charge,
+        slices: Slices<T>,
+        sent_bytes: u64,
+        room: Room,
+    ) -> Result<Done, Refusal> {
         let hold = room.deadline.saturating_duration_since(Instant::now());
         let (making, items_max) = (self.making(&charge.key), self.decode_limits.spans_max as u64);
-        let incoming = Incoming { slices, making, items_max, unaccounted: (1, room.sent_bytes) };
+        let incoming = Incoming { slices, making, items_max, unaccounted: (1, sent_bytes) };
         let (mut charge, taken) = self.first_slice(incoming, charge, room.deadline).await?;
-        let done = self.take_slices(taken, &mut charge, room, hold).await;
+        let mut stored = 0;
+        let done = self.take_slices(taken, &mut stored, room, hold).await;
+        charge.note_stored(stored);
         charge.settle();
         done
     }
@@ -259,30 +288,46 @@ impl Pipeline {
     }
 
     /// Decoding and the quota may have used up the time that the request has: the commit gets half of `hold` in any case.
+    /// Adds to `new` the items that were new to the store, or may be: those of a request that is kept. Once that is decided
+    /// of a request, its other slices are only decoded.
     async fn take_slices<T: Item>(
         &self,
         first: Taken<T>,
-        charge: &mut Charge,
+        new: &mut u64,
         room: Room,
         hold: Duration,
     ) -> Result<Done, Refusal> {
-        let Room { reservation, deadline, .. } = room;
+        let Room { reservation, deadline, spare } = room;
         let mut deadline = deadline.max(Instant::now() + hold / 2);
         let (mut taken, mut done) = (first, Done::default());
         loop {
             let Taken { part, rest } = taken;
             done.add(part.accepted, part.rejections, part.notes);
-            let stored = self.store(part.batch, part.bytes, reservation.clone(), deadline);
+            let is_kept = done.outcome.is_kept;
+            let stored = async {
+                match is_kept {
+                    true => Ok(Stored::Kept),
+                    false => self.store(part.batch, part.bytes, reservation.clone(), deadline, spare.as_ref()).await,
+                }
+            };
             let next = async {
                 match rest {
                     Some(rest) => self.guarded(rest.body(), move || Ok(rest.next()?)).await.map(Some),
                     None => Ok(None),
                 }
             };
-            let (answer, next) = tokio::try_join!(stored, next)?;
-            charge.note_stored(answer.written.inserted);
-            done.outcome.accepted -= answer.rejections.count;
-            done.outcome.rejections.append(answer.rejections);
+            let (stored, next) = tokio::try_join!(stored, next)?;
+            match stored {
+                Stored::Committed(answer) => {
+                    *new += answer.written.inserted;
+                    done.outcome.accepted -= answer.rejections.count;
+                    done.outcome.rejections.append(answer.rejections);
+                }
+                Stored::Kept => {
+                    *new += part.accepted;
+                    done.outcome.is_kept = true;
+                }
+            }
             match next {
                 Some(next) => taken = next,
                 None => return Ok(done),
@@ -318,13 +363,14 @@ impl Pipeline {
     }
 
     /// A native run, or steps for one: already validated. `request` is accounted for when they are stored, unless it was
-    /// before, with another run of the same request.
+    /// before, with another run of the same request. `spare`: what goes into the spool instead while the database is away.
     pub async fn consume_native(
         &self,
         charge: &mut Charge,
         native: Native,
         steps: Vec<Step>,
         request: &NativeRequest,
+        spare: Option<Kept>,
         deadline: Instant,
     ) -> Result<Outcome, Refusal> {
         let items = steps.len() as u64 + u64::from(matches!(native, Native::Submit { .. }));
@@ -334,7 +380,13 @@ impl Pipeline {
         let sent = steps.len() as u64;
         let mut batch = Batch { steps, native: Some(native), ..self.making(&charge.key).empty_batch() };
         (batch.receipt.requests, batch.receipt.bytes) = request.unaccounted();
-        let answer = self.store(batch, bytes, Arc::new(reservation), deadline).await?;
+        let answer = match self.store(batch, bytes, Arc::new(reservation), deadline, spare.as_ref()).await? {
+            Stored::Committed(answer) => answer,
+            Stored::Kept => {
+                charge.note_stored(items);
+                return Ok(Outcome { accepted: sent, is_kept: true, ..Outcome::default() });
+            }
+        };
         let is_new = matches!(answer.written.native, Some(NativeOutcome::Created | NativeOutcome::Updated));
         charge.note_stored(answer.written.inserted + u64::from(is_new));
         request.account();
@@ -342,7 +394,7 @@ impl Pipeline {
             accepted: sent.saturating_sub(answer.rejections.count),
             rejections: answer.rejections,
             native: answer.written.native,
-            warnings: Vec::new(),
+            ..Outcome::default()
         };
         self.count(Signal::Traces, Transport::Native, &outcome);
         Ok(outcome)
@@ -365,7 +417,7 @@ impl Pipeline {
         }
         batch.receipt.rejections = rejections;
         let reservation = self.budget.reserve(0, deadline).await.map_err(|_| Refusal::Busy)?;
-        self.store(batch, 0, Arc::new(reservation), deadline).await?;
+        self.commit(batch, 0, Arc::new(reservation), deadline).await?;
         request.account();
         Ok(())
     }
@@ -376,25 +428,96 @@ impl Pipeline {
         Making { project, key_id, received_at: Utc::now(), prices: self.prices.clone() }
     }
 
+    /// What goes into the spool instead of a request that comes now, if there is a spool.
+    pub fn spare(
+        &self,
+        key: &ApiKey,
+        content: Content,
+        transport: Transport,
+        sent_bytes: u64,
+        body: Bytes,
+    ) -> Option<Kept> {
+        self.spool.as_ref()?;
+        let (project, key_id, received_at) = (key.project, key.id.clone(), Utc::now());
+        Some(Kept { project, key_id, content, transport, received_at, sent_bytes, body })
+    }
+
     /// Hands the batch to the writers and waits for COMMIT. Leaving early (the sender is gone) does not stop the write.
+    /// When the database is away, or goes away meanwhile, the request is kept in the spool if it has a `spare` for it.
     async fn store(
         &self,
         batch: Batch,
         bytes: u64,
         reservation: Arc<Reservation>,
         deadline: Instant,
+        spare: Option<&Kept>,
+    ) -> Result<Stored, Refusal> {
+        let Some((spool, spare)) = self.spool.as_ref().zip(spare) else {
+            return self.commit(batch, bytes, reservation, deadline).await.map(Stored::Committed);
+        };
+        let keep = async || {
+            let kept = tokio::time::timeout_at(deadline.into(), spool.keep(spare.clone())).await;
+            matches!(kept, Ok(Ok(())))
+        };
+        let was_open = self.circuit.is_open();
+        if was_open && keep().await {
+            return Ok(Stored::Kept);
+        }
+        let withdrawn = Withdrawn::default();
+        let answer = self.offer(batch, bytes, reservation, deadline, withdrawn.clone())?;
+        tokio::pin!(answer);
+        if !was_open {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return answer.map(Stored::Committed),
+                () = self.circuit.opened() => {}
+            }
+            if keep().await {
+                withdrawn.set();
+                return Ok(Stored::Kept);
+            }
+        }
+        // There is no room, so it waits for the database as it would without a spool.
+        answer.await.map(Stored::Committed)
+    }
+
+    /// Hands the batch to the writers and waits for COMMIT, whatever is known of the database.
+    async fn commit(
+        &self,
+        batch: Batch,
+        bytes: u64,
+        reservation: Arc<Reservation>,
+        deadline: Instant,
     ) -> Result<Answer, Refusal> {
-        if batch.is_empty() {
-            return Ok(Answer::default());
-        }
-        let (reply, answer) = oneshot::channel();
-        let job = Job { batch, bytes, deadline, reply, reservation };
-        self.queue.offer(job).map_err(|_| Refusal::Stopping)?;
-        match tokio::time::timeout_at(deadline.into(), answer).await {
-            Ok(Ok(Ok(answer))) => Ok(answer),
-            // Not in time, or the writer went away with the job: the sender must try again, copies are harmless.
-            Ok(Ok(Err(Overdue))) | Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
-        }
+        self.offer(batch, bytes, reservation, deadline, Withdrawn::default())?.await
+    }
+
+    /// Puts the batch into the queue at once; what it returns waits for COMMIT.
+    fn offer(
+        &self,
+        batch: Batch,
+        bytes: u64,
+        reservation: Arc<Reservation>,
+        deadline: Instant,
+        withdrawn: Withdrawn,
+    ) -> Result<impl Future<Output = Result<Answer, Refusal>> + use<>, Refusal> {
+        let waiting = match batch.is_empty() {
+            true => None,
+            false => {
+                let (reply, answer) = oneshot::channel();
+                let job = Job { batch, bytes, deadline, reply, withdrawn, reservation };
+                self.queue.offer(job).map_err(|_| Refusal::Stopping)?;
+                Some(answer)
+            }
+        };
+        Ok(async move {
+            let Some(answer) = waiting else { return Ok(Answer::default()) };
+            match tokio::time::timeout_at(deadline.into(), answer).await {
+                Ok(Ok(Ok(answer))) => Ok(answer),
+                // Not in time, or the writer went away with the job: the sender must try again, copies are harmless.
+                Ok(Ok(Err(Overdue))) | Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
+            }
+        })
     }
 
     fn count(&self, signal: Signal, transport: Transport, outcome: &Outcome) {
@@ -417,11 +540,17 @@ fn quota_hold(deadline: Instant) -> Instant {
     now + deadline.saturating_duration_since(now) / 2
 }
 
-/// The size of a request as sent, its place in memory, and until when its commit is waited for.
+/// The place of a request in memory, until when its commit is waited for, and what goes into the spool instead.
 struct Room {
-    sent_bytes: u64,
     reservation: Arc<Reservation>,
     deadline: Instant,
+    spare: Option<Kept>,
+}
+
+/// Where a batch is now.
+enum Stored {
+    Committed(Answer),
+    Kept,
 }
 
 /// The first slice of a request.

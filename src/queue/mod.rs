@@ -3,6 +3,7 @@
 mod turns;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -83,8 +84,24 @@ pub struct Job {
     /// After this nobody waits any more: the sender was told to try again.
     pub deadline: Instant,
     pub reply: oneshot::Sender<Result<Answer, Overdue>>,
+    /// Set when its request was put into the spool instead.
+    pub withdrawn: Withdrawn,
     /// Of the whole request, which may have more jobs.
     pub reservation: Arc<Reservation>,
+}
+
+/// Says that a job needs no try any more, because what it holds is kept elsewhere. Its sender going away does not say so.
+#[derive(Clone, Debug, Default)]
+pub struct Withdrawn(Arc<AtomicBool>);
+
+impl Withdrawn {
+    pub fn set(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    pub fn is_set(&self) -> bool {
+        self.0.load(Ordering::Acquire)
+    }
 }
 
 /// What the store did with a request, and the items it could not take.
@@ -155,6 +172,11 @@ impl Queue {
         drop(state);
         self.changed.notify_one();
         Ok(())
+    }
+
+    /// Whether nothing waits for a writer.
+    pub fn is_idle(&self) -> bool {
+        self.lock().jobs.is_empty()
     }
 
     /// Waits for work and takes what is there, at least one job, at most `steps_max` and `bytes_max` in all. While several
@@ -230,7 +252,8 @@ mod tests {
             receipt: Default::default(),
         };
         let reservation = budget.reserve(bytes, soon()).await.unwrap();
-        Job { batch, bytes, deadline: soon(), reply: oneshot::channel().0, reservation: Arc::new(reservation) }
+        let (reply, withdrawn) = (oneshot::channel().0, Withdrawn::default());
+        Job { batch, bytes, deadline: soon(), reply, withdrawn, reservation: Arc::new(reservation) }
     }
 
     #[tokio::test]

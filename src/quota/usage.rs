@@ -83,11 +83,12 @@ impl Usage {
         }
     }
 
-    /// What counts against the amount: this window's, and of the one before what has not faded yet.
+    /// What counts against the amount: this window's, and of the one before what has not faded yet, in whole units. Rounded
+    /// up, a limit of one would let in one in two windows.
     fn weight(&self, window: TimeDelta, now: DateTime<Utc>) -> u64 {
         let (whole_us, gone_us) = (micros(window), micros(now - self.opened_at).min(micros(window)));
         let faded = u128::from(self.taken_before) * (whole_us - gone_us);
-        self.taken.saturating_add(u64::try_from(faded.div_ceil(whole_us.max(1))).unwrap_or(u64::MAX))
+        self.taken.saturating_add(u64::try_from(faded / whole_us.max(1)).unwrap_or(u64::MAX))
     }
 
     /// How long until `missing` more can be taken, if nobody takes any before.
@@ -100,7 +101,8 @@ impl Usage {
             // … or this one in the next.
             None => (self.opened_at + window * 2, fraction(goal, self.taken, window)),
         };
-        (end - part - now).max(TimeDelta::milliseconds(1))
+        // Until less than one unit more than that has not faded.
+        (end - part + TimeDelta::microseconds(1) - now).max(TimeDelta::milliseconds(1))
     }
 }
 
@@ -108,9 +110,9 @@ fn length(window: Window, now: DateTime<Utc>) -> TimeDelta {
     TimeDelta::from_std(window.length(now)).unwrap_or(TimeDelta::zero())
 }
 
-/// `window × rest ÷ whole`, at most the window.
+/// `window × (rest + 1) ÷ whole`, at most the window.
 fn fraction(rest: u64, whole: u64, window: TimeDelta) -> TimeDelta {
-    let part_us = micros(window) * u128::from(rest.min(whole)) / u128::from(whole.max(1));
+    let part_us = micros(window) * u128::from(rest.saturating_add(1).min(whole)) / u128::from(whole.max(1));
     TimeDelta::microseconds(i64::try_from(part_us).unwrap_or(i64::MAX))
 }
 
@@ -141,11 +143,12 @@ mod tests {
         assert_eq!((first.tokens, first.left, first.wait), (60, 40, Duration::ZERO));
         let rest = usage.lease(&ask(41, 60, 0), at(1.0));
         assert_eq!((rest.tokens, rest.left), (40, 0), "as much as there is");
-        // One more: a hundredth of the first window has faded 0.6 s after its end.
-        assert_eq!(rest.wait, Duration::from_micros(59_600_000));
-        assert_eq!(usage.lease(&ask(1, 1, 0), at(59.9)).tokens, 0);
-        assert_eq!(usage.lease(&ask(1, 9, 0), at(60.59)).tokens, 0);
-        assert_eq!(usage.lease(&ask(1, 9, 0), at(60.6)).tokens, 1);
+        // One more: after the end of the first window, which begins to fade then, a hundredth in 0.6 s.
+        assert_eq!(rest.wait, Duration::from_micros(59_000_001));
+        assert_eq!(usage.lease(&ask(1, 1, 0), at(60.0)).tokens, 0);
+        let later = usage.lease(&ask(2, 9, 0), at(60.1));
+        assert_eq!((later.tokens, later.wait), (1, Duration::from_micros(500_001)));
+        assert_eq!(usage.lease(&ask(1, 9, 0), at(60.601)).tokens, 1);
     }
 
     #[test]
@@ -156,6 +159,18 @@ mod tests {
             let tokens = usage.lease(&ask(1, 100, 0), at(second as f64)).tokens;
             let bounds = if second <= 60 { 0..=0 } else { 1..=2 };
             assert!(bounds.contains(&tokens), "second {second}: {tokens}");
+        }
+    }
+
+    #[test]
+    fn small_amounts_come_back_as_fast_as_large_ones() {
+        for amount in [1, 2, 3, 7] {
+            let limit = Limit { amount, window: Window::Second };
+            let (mut usage, mut taken) = (Usage::opened(at(0.0)), 0);
+            for millisecond in 0..10_000 {
+                taken += usage.lease(&Ask { limit, ..ask(1, 1, 0) }, at(f64::from(millisecond) / 1e3)).tokens;
+            }
+            assert!((10 * amount..=10 * amount + 1).contains(&taken), "{amount}/s: {taken} in 10 s");
         }
     }
 

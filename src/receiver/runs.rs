@@ -24,7 +24,9 @@ use crate::pipeline::{NATIVE_QUOTA_HOLD, NativeRequest, Outcome, Pipeline, Refus
 use crate::receiver::body::{compression_of, read};
 use crate::receiver::status::{add_rate_limits, json_detail, json_refusal};
 use crate::receiver::{count_refused, refused};
+use crate::spool::{Content, Kept};
 use crate::telemetry::Transport;
+use crate::view::ShownRun;
 
 /// A native request that did not succeed.
 enum Failure {
@@ -45,12 +47,13 @@ impl From<Refusal> for Failure {
 pub async fn submit(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
     answer(&pipeline, request, async |_, incoming| {
         let body = incoming.json()?;
-        submit_one(&pipeline, incoming, &body).await
+        submit_one(&pipeline, incoming, &body, Way::Alone).await
     })
     .await
 }
 
-/// Answers 200 with one result for each run, in order: a bad run never costs its neighbours.
+/// Answers 200 with one result for each run, in order: a bad run never costs its neighbours. Batches are not kept in the
+/// spool: each run of them has an answer of its own.
 pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Request) -> Response {
     answer(&pipeline, request, async |head, incoming| {
         let bodies = native::split_batch(&incoming.bytes, incoming.form).map_err(|unreadable| match unreadable {
@@ -61,7 +64,7 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
         let mut rejections = Rejections::default();
         for (place, body) in bodies.into_iter().enumerate() {
             let result = match body {
-                Ok(body) => submit_one(&pipeline, incoming, &body).await,
+                Ok(body) => submit_one(&pipeline, incoming, &body, Way::InBatch).await,
                 Err(fault) => Err(Failure::Faults(vec![fault])),
             };
             match &result {
@@ -72,7 +75,7 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
                 _ => {}
             }
             results.push(match result {
-                Ok(run) => BatchResult { status: StatusCode::OK.as_u16(), run: Some(run), detail: None },
+                Ok((status, run)) => BatchResult { status: status.as_u16(), run: Some(run), detail: None },
                 Err(failure) => {
                     let (status, mut body) = described(&failure);
                     BatchResult { status: status.as_u16(), run: None, detail: Some(body["detail"].take()) }
@@ -82,7 +85,7 @@ pub async fn submit_batch(State(pipeline): State<Arc<Pipeline>>, request: Reques
         pipeline
             .settle_native(&incoming.charge.key, rejections, &incoming.request, Instant::now() + pipeline.hold)
             .await?;
-        Ok(BatchResults { results })
+        Ok((StatusCode::OK, BatchResults { results }))
     })
     .await
 }
@@ -98,7 +101,9 @@ pub async fn append_steps(
         let run_id = Uuid::parse_str(&run_id).map_err(|_| Failure::NotFound)?;
         let steps =
             native::appended_steps(incoming.charge.key.project, run_id, &body, Utc::now()).map_err(Failure::Faults)?;
-        store(&pipeline, incoming, Native::Append { run_id }, run_id, steps).await
+        store(&pipeline, incoming, Native::Append { run_id }, run_id, steps, None)
+            .await?
+            .ok_or_else(|| Refusal::Busy.into())
     })
     .await
 }
@@ -107,7 +112,7 @@ pub async fn append_steps(
 async fn answer<T: Serialize>(
     pipeline: &Pipeline,
     request: Request,
-    work: impl AsyncFnOnce(&Parts, &mut Incoming) -> Result<T, Failure>,
+    work: impl AsyncFnOnce(&Parts, &mut Incoming) -> Result<(StatusCode, T), Failure>,
 ) -> Response {
     let (head, body) = request.into_parts();
     let mut standings = Vec::new();
@@ -121,7 +126,7 @@ async fn answer<T: Serialize>(
         Err(failure) => Err(failure),
     };
     let mut response = match done {
-        Ok(body) => (StatusCode::OK, axum::Json(body)).into_response(),
+        Ok((status, body)) => (status, axum::Json(body)).into_response(),
         Err(Failure::Refused(refusal)) => {
             refused(pipeline, Transport::Native, &refusal, &head);
             json_refusal(&refusal)
@@ -152,26 +157,50 @@ struct BatchResult {
     detail: Option<Value>,
 }
 
-async fn submit_one(pipeline: &Pipeline, incoming: &mut Incoming, body: &Value) -> Result<Box<RawValue>, Failure> {
-    let submission =
-        native::submission(incoming.charge.key.project, body, Uuid::now_v7(), Utc::now()).map_err(Failure::Faults)?;
-    let run_id = submission.run_id;
-    let native = Native::Submit { run_id, declared: Box::new(submission.declared) };
-    store(pipeline, incoming, native, run_id, submission.steps).await
+/// How a run came.
+#[derive(Clone, Copy, PartialEq)]
+enum Way {
+    Alone,
+    InBatch,
 }
 
-/// Stores, then answers with the run as it now stands in the store.
+/// 200 with the run as it is stored; 202 with the run as it was sent when it is kept until the database is there.
+async fn submit_one(
+    pipeline: &Pipeline,
+    incoming: &mut Incoming,
+    body: &Value,
+    way: Way,
+) -> Result<(StatusCode, Box<RawValue>), Failure> {
+    let (project, now) = (incoming.charge.key.project, Utc::now());
+    let submission = native::submission(project, body, Uuid::now_v7(), now).map_err(Failure::Faults)?;
+    let run_id = submission.run_id;
+    let native = Native::Submit { run_id, declared: Box::new(submission.declared) };
+    let spare = if way == Way::Alone { incoming.spare(pipeline, run_id) } else { None };
+    if let Some(stored) = store(pipeline, incoming, native, run_id, submission.steps, spare).await? {
+        return Ok(stored);
+    }
+    let submission = native::submission(project, body, run_id, now).map_err(Failure::Faults)?;
+    Ok((StatusCode::ACCEPTED, shown(pipeline.reader.unstored(project, submission, now))?))
+}
+
+/// Stores, then answers with the run as it now stands in the store; `None` when that cannot be read, because the run is kept
+/// in the spool for a time in which the database is away.
 async fn store(
     pipeline: &Pipeline,
     incoming: &mut Incoming,
     native: Native,
     run_id: Uuid,
     steps: Vec<Step>,
-) -> Result<Box<RawValue>, Failure> {
+    spare: Option<Kept>,
+) -> Result<Option<(StatusCode, Box<RawValue>)>, Failure> {
     let deadline = Instant::now() + pipeline.hold;
+    let has_spare = spare.is_some();
     let is_append = matches!(native, Native::Append { .. });
-    let Outcome { native, rejections, .. } =
-        pipeline.consume_native(&mut incoming.charge, native, steps, &incoming.request, deadline).await?;
+    let Outcome { native, rejections, is_kept, .. } =
+        pipeline.consume_native(&mut incoming.charge, native, steps, &incoming.request, spare, deadline).await?;
+    if is_kept {
+        return Ok(None);
+    }
     if let Some(example) = rejections.first.first() {
         return Err(
             Refusal::Malformed(format!("the run cannot be stored: {}: {}", example.place, example.reason)).into()
@@ -183,11 +212,19 @@ async fn store(
         Some(NativeOutcome::NotFound) => Err(Failure::NotFound),
         Some(NativeOutcome::Created | NativeOutcome::Unchanged | NativeOutcome::Updated) | None => {
             let stored = pipeline.reader.run(incoming.charge.key.project, run_id, Utc::now()).await;
-            // Stored, but not readable this moment: the sender may ask again, which changes nothing.
-            let run = stored.map_err(|_| Refusal::Busy)?.ok_or(Failure::NotFound)?;
-            run.native_json().map_err(|error| Refusal::Malformed(format!("the run cannot be shown: {error}")).into())
+            match stored {
+                Ok(run) => Ok(Some((StatusCode::OK, shown(run.ok_or(Failure::NotFound)?)?))),
+                // It went away after the commit.
+                Err(_) if has_spare => Ok(None),
+                // Stored, but not readable this moment: the sender may ask again, which changes nothing.
+                Err(_) => Err(Refusal::Busy.into()),
+            }
         }
     }
+}
+
+fn shown(run: ShownRun) -> Result<Box<RawValue>, Refusal> {
+    run.native_json().map_err(|error| Refusal::Malformed(format!("the run cannot be shown: {error}")))
 }
 
 struct Incoming {
@@ -198,6 +235,12 @@ struct Incoming {
 }
 
 impl Incoming {
+    /// What goes into the spool instead, when the body is one run.
+    fn spare(&self, pipeline: &Pipeline, run_id: Uuid) -> Option<Kept> {
+        let (content, bytes) = (Content::Run(run_id), self.bytes.clone());
+        pipeline.spare(&self.charge.key, content, Transport::Native, self.request.sent_bytes, bytes)
+    }
+
     fn json(&self) -> Result<Value, Failure> {
         serde_json::from_slice(&self.bytes).map_err(|error| {
             Refusal::Malformed(format!("the body is not JSON: line {}, column {}", error.line(), error.column())).into()

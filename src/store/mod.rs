@@ -18,6 +18,8 @@ mod sweep;
 mod tables;
 mod write;
 
+pub(crate) use sqlite::connection::{assert_durable, durable};
+
 use std::collections::HashMap;
 use std::sync::Arc;
 

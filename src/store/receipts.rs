@@ -63,7 +63,7 @@ fn added<'a>(batches: &[&'a Batch], written: &[Written]) -> sqlx::Result<Added<'
             let problem = format!("the receipt of a batch does not balance, it is not written: {counts:?}");
             return Err(sqlx::Error::InvalidArgument(problem));
         }
-        if counts == Counts::default() {
+        if counts == Counts::default() && batch.receipt.dead_letters.is_empty() {
             continue;
         }
         let key_id = storable::text(&batch.receipt.key_id).into_owned();

@@ -18,6 +18,7 @@ use crate::assembly::{LifeCycle, Receipt, assemble, parts, tree};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::run::{Assembled, Run};
 use crate::model::step::Step;
+use crate::native::Submission;
 use crate::store::{Store, StoreError, StoredRun};
 
 /// Reads runs of one project; another project's run does not exist.
@@ -62,6 +63,14 @@ impl Reader {
         assembled.run.set_original(row.duplicate_of);
         assembled.run.set_revision(row.revision);
         Ok(Some(ShownRun { assembled, origins: stored.origins.into_iter().collect(), now }))
+    }
+
+    /// A run that was checked and is not in the store yet, as it will be shown when nothing else comes for it.
+    pub fn unstored(&self, project: ProjectId, submission: Submission, now: DateTime<Utc>) -> ShownRun {
+        let key = RunKey { project, run_id: submission.run_id };
+        let receipt = Receipt { created_at: now, updated_at: now, received_at: now };
+        let assembled = assemble(key, submission.steps, Some(submission.declared), receipt, &self.life, now);
+        ShownRun { assembled, origins: HashMap::new(), now }
     }
 
     /// A run whose steps lie with those of its trace. One that was merged has none of its own: it tells where they are.

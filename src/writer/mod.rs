@@ -10,6 +10,7 @@ use chrono::Utc;
 use uuid::Uuid;
 
 use crate::assembly::LifeCycle;
+use crate::circuit::Circuit;
 use crate::model::batch::{Batch, Native, Written};
 use crate::model::receipt::Receipt;
 use crate::queue::{Answer, Job, Overdue, Queue};
@@ -31,6 +32,7 @@ pub struct Writer {
     pub queue: Arc<Queue>,
     pub store: Arc<dyn Store>,
     pub counters: Arc<Counters>,
+    pub circuit: Arc<Circuit>,
     pub life: LifeCycle,
     pub bounds: BatchBounds,
 }
@@ -47,6 +49,7 @@ impl Writer {
     /// Tries the same jobs again while the store is away and somebody still waits for them.
     async fn commit(&self, connection: &mut Option<Box<dyn StoreWriter>>, mut jobs: Vec<Job>) {
         let mut pause = BACKOFF_FIRST;
+        let _busy = self.circuit.begin();
         loop {
             jobs = refuse_overdue(jobs, Instant::now());
             if jobs.is_empty() {
@@ -54,6 +57,7 @@ impl Writer {
             }
             match self.attempt(connection, &jobs).await {
                 Ok(answers) => {
+                    self.circuit.committed();
                     for (job, answer) in jobs.into_iter().zip(answers) {
                         // The sender may be gone; what it sent is stored all the same.
                         let _ = job.reply.send(Ok(answer));
@@ -64,6 +68,7 @@ impl Writer {
                     self.counters.commit_failures.inc();
                     match &error {
                         StoreError::Unavailable(_) => {
+                            self.circuit.failed();
                             if let Some(left_out) = self.counters.lines.due("commit", Instant::now()) {
                                 tracing::warn!(%error, jobs = jobs.len(), left_out, "commit failed, trying again");
                             }
@@ -159,9 +164,10 @@ fn add(sum: &mut Written, part: Written) {
     sum.native = sum.native.or(part.native);
 }
 
-/// Answers the jobs that nobody waits for any more and keeps the rest.
+/// Answers the jobs that nobody waits for any more and keeps the rest, without those that were withdrawn.
 fn refuse_overdue(jobs: Vec<Job>, now: Instant) -> Vec<Job> {
-    let (waiting, overdue): (Vec<Job>, Vec<Job>) = jobs.into_iter().partition(|job| now < job.deadline);
+    let needed = jobs.into_iter().filter(|job| !job.withdrawn.is_set());
+    let (waiting, overdue): (Vec<Job>, Vec<Job>) = needed.partition(|job| now < job.deadline);
     for job in overdue {
         let _ = job.reply.send(Err(Overdue));
     }

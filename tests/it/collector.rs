@@ -51,8 +51,13 @@ impl Collector {
 
     /// Starts the program again on the same database and ports, after [`Collector::kill`] or [`Collector::stop`].
     pub async fn restart(&mut self) {
-        self.child = spawn(&self.database_url, &self.environment, self.http, self.grpc, self.folder.path());
+        self.relaunch();
         self.wait_until_up().await;
+    }
+
+    /// The same without waiting: for a database that is not there.
+    pub fn relaunch(&mut self) {
+        self.child = spawn(&self.database_url, &self.environment, self.http, self.grpc, self.folder.path());
     }
 
     pub fn kill(&mut self) {
@@ -76,6 +81,11 @@ impl Collector {
     pub fn terminate(&self) {
         let sent = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    /// Where it runs, and where its files are.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     pub fn pid(&self) -> u32 {

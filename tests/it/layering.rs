@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 
 /// Crates that only these modules may name.
 const HOMES: &[(&str, &[&str])] = &[
-    ("sqlx::", &["store"]),
+    ("sqlx::", &["store", "spool"]),
     ("prost::", &["receiver"]),
     ("tonic::", &["receiver"]),
     ("axum::", &["receiver", "api", "app"]),
-    ("anyhow::", &["store", "receiver", "app", "cli", "telemetry"]),
+    ("anyhow::", &["store", "spool", "receiver", "app", "cli", "telemetry"]),
 ];
 
 fn modules_in_order() -> Vec<String> {

@@ -18,4 +18,5 @@ mod prices;
 mod receipts;
 mod quota;
 mod spans;
+mod spool;
 mod store;

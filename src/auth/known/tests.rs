@@ -63,7 +63,7 @@ async fn is_admitted(known: &Arc<KnownKeys<Arc<Keys>>>, id: &str, secret: [u8; 3
 }
 
 fn known(keys: &Arc<Keys>) -> Arc<KnownKeys<Arc<Keys>>> {
-    Arc::new(KnownKeys::new(keys.clone()))
+    Arc::new(KnownKeys::new(keys.clone(), TIMES.stale_grace))
 }
 
 /// The same in a fifth of the times.

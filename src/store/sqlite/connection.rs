@@ -8,7 +8,7 @@ use sqlx::{ConnectOptions, SqliteConnection};
 const OLDEST_VERSION: [u32; 3] = [3, 51, 3];
 
 /// A write-ahead log that is synced at every commit: what was committed survives loss of power.
-pub(super) fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
+pub(crate) fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options
         .create_if_missing(true)
         .foreign_keys(true)
@@ -17,7 +17,7 @@ pub(super) fn durable(options: SqliteConnectOptions) -> SqliteConnectOptions {
 }
 
 /// Does the library keep what it commits? Asked once, at open.
-pub(super) async fn assert_durable(connection: &mut SqliteConnection) -> anyhow::Result<()> {
+pub(crate) async fn assert_durable(connection: &mut SqliteConnection) -> anyhow::Result<()> {
     let version: String = sqlx::query_scalar("SELECT sqlite_version()").fetch_one(&mut *connection).await?;
     let parts: Vec<u32> = version.split('.').filter_map(|part| part.parse().ok()).collect();
     ensure!(parts.as_slice() >= OLDEST_VERSION.as_slice(), "SQLite {version} is too old: 3.51.3 or newer is needed");

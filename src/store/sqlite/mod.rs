@@ -1,6 +1,6 @@
 //! The store in a file: SQLite with a write-ahead log, synced at every commit. One connection writes, others read.
 
-mod connection;
+pub(super) mod connection;
 mod leases;
 mod ledger;
 mod receipts;

@@ -1,0 +1,339 @@
+//! Whether the database is away, judged by the writers' tries: a circuit that opens when they fail, is probed while it is
+//! open, and closes at the first commit. [`State`] is pure; [`Circuit`] is what writers and requests share.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+
+use crate::store::Store;
+
+/// Failed tries in a row after which the database counts as away.
+const FAILURES_MAX: u32 = 3;
+/// The longest time without a commit while jobs wait.
+pub const STALL_MAX: Duration = Duration::from_secs(5);
+/// Pauses between probes, each twice the one before, shortened by chance to between half and all of it.
+const PROBE_PAUSE_MIN: Duration = Duration::from_millis(100);
+const PROBE_PAUSE_MAX: Duration = Duration::from_secs(2);
+/// How long a probe may take.
+const PROBE_MAX: Duration = Duration::from_secs(2);
+/// How often the circuit is looked at.
+const TICK: Duration = Duration::from_millis(50);
+
+/// Shared by the writers, who tell it what happens, and by all who want to know.
+pub struct Circuit {
+    state: Mutex<State>,
+    is_open: watch::Sender<bool>,
+}
+
+/// A writer has jobs in its hands; dropped when it has not.
+pub struct Busy<'a>(&'a Circuit);
+
+impl Circuit {
+    /// Opens after `stall_max` without a commit, or after failures.
+    pub fn new(stall_max: Duration) -> Circuit {
+        Circuit { state: Mutex::new(State::new(stall_max, Instant::now())), is_open: watch::Sender::new(false) }
+    }
+
+    /// The database is away: nothing that is sent now would be committed.
+    pub fn is_open(&self) -> bool {
+        *self.is_open.borrow()
+    }
+
+    /// Waits until it is open; at once when it is.
+    pub async fn opened(&self) {
+        // The sender lives as long as the circuit.
+        let _ = self.is_open.subscribe().wait_for(|is_open| *is_open).await;
+    }
+
+    /// A writer took jobs and tries to commit them as long as the value lives.
+    pub fn begin(&self) -> Busy<'_> {
+        self.change(|state, now| state.begin(now));
+        Busy(self)
+    }
+
+    pub fn committed(&self) {
+        self.change(State::committed);
+    }
+
+    /// A try failed because the database was not there.
+    pub fn failed(&self) {
+        self.change(|state, now| state.failed(now, rand::random()));
+    }
+
+    /// Looks after the time, and asks the store while the circuit is open. Runs until it is dropped.
+    pub async fn keep_probing(self: Arc<Self>, store: Arc<dyn Store>) {
+        loop {
+            tokio::time::sleep(TICK).await;
+            self.change(|state, now| state.check(now, rand::random()));
+            if self.lock().is_probe_due(Instant::now()) {
+                let is_there = matches!(tokio::time::timeout(PROBE_MAX, store.ping()).await, Ok(Ok(())));
+                self.change(|state, now| state.probed(is_there, now, rand::random()));
+            }
+        }
+    }
+
+    fn change(&self, change: impl FnOnce(&mut State, Instant)) {
+        let mut state = self.lock();
+        let was_closed = state.is_closed();
+        change(&mut state, Instant::now());
+        let (is_closed, is_open) = (state.is_closed(), state.is_open());
+        // Told under the lock, so that what is told last is what is.
+        self.is_open.send_if_modified(|told| std::mem::replace(told, is_open) != is_open);
+        drop(state);
+        match (was_closed, is_closed) {
+            (true, false) => tracing::warn!("the database is away"),
+            (false, true) => tracing::info!("the database commits again"),
+            _ => {}
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // The state is whole after every statement.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.change(|state, _| state.end());
+    }
+}
+
+/// The circuit as a function of what happens and when. `chance` is between 0 and 1.
+#[derive(Clone, Debug)]
+struct State {
+    stall_max: Duration,
+    phase: Phase,
+    /// Writers with jobs in their hands.
+    busy: usize,
+    /// Since when they wait for a commit.
+    waiting_since: Instant,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Phase {
+    /// With so many failed tries since the last commit.
+    Closed { failures: u32 },
+    /// After `probe_at` the database is asked; when it does not answer, again after a longer pause.
+    Open { probe_at: Instant, pause: Duration },
+    /// A probe was answered: requests go to the writers again, and the first failure opens it once more.
+    HalfOpen { pause: Duration },
+}
+
+impl State {
+    fn new(stall_max: Duration, now: Instant) -> State {
+        State { stall_max, phase: Phase::Closed { failures: 0 }, busy: 0, waiting_since: now }
+    }
+
+    fn is_open(&self) -> bool {
+        matches!(self.phase, Phase::Open { .. })
+    }
+
+    fn is_closed(&self) -> bool {
+        matches!(self.phase, Phase::Closed { .. })
+    }
+
+    fn is_probe_due(&self, now: Instant) -> bool {
+        matches!(self.phase, Phase::Open { probe_at, .. } if probe_at <= now)
+    }
+
+    fn begin(&mut self, now: Instant) {
+        if self.busy == 0 {
+            self.waiting_since = now;
+        }
+        self.busy += 1;
+    }
+
+    fn end(&mut self) {
+        self.busy = self.busy.saturating_sub(1);
+    }
+
+    fn committed(&mut self, now: Instant) {
+        self.phase = Phase::Closed { failures: 0 };
+        self.waiting_since = now;
+    }
+
+    fn failed(&mut self, now: Instant, chance: f64) {
+        match self.phase {
+            Phase::Closed { failures } if failures + 1 < FAILURES_MAX => {
+                self.phase = Phase::Closed { failures: failures + 1 };
+            }
+            Phase::Closed { .. } => self.open(PROBE_PAUSE_MIN, now, chance),
+            Phase::HalfOpen { pause } => self.open(longer(pause), now, chance),
+            Phase::Open { .. } => {}
+        }
+    }
+
+    /// Opens when nothing was committed for too long.
+    fn check(&mut self, now: Instant, chance: f64) {
+        if self.busy == 0 || now.saturating_duration_since(self.waiting_since) < self.stall_max {
+            return;
+        }
+        match self.phase {
+            Phase::Closed { .. } => self.open(PROBE_PAUSE_MIN, now, chance),
+            Phase::HalfOpen { pause } => self.open(longer(pause), now, chance),
+            Phase::Open { .. } => {}
+        }
+    }
+
+    fn probed(&mut self, is_there: bool, now: Instant, chance: f64) {
+        // Somebody may have committed meanwhile.
+        let Phase::Open { pause, .. } = self.phase else { return };
+        if is_there {
+            self.phase = Phase::HalfOpen { pause };
+            self.waiting_since = now;
+        } else {
+            self.open(longer(pause), now, chance);
+        }
+    }
+
+    fn open(&mut self, pause: Duration, now: Instant, chance: f64) {
+        let probe_at = now + pause.mul_f64(0.5 + chance.clamp(0.0, 1.0) / 2.0);
+        self.phase = Phase::Open { probe_at, pause };
+    }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(PROBE_PAUSE_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STALL: Duration = Duration::from_secs(3);
+
+    #[derive(Clone, Copy, Debug)]
+    enum Event {
+        Begin,
+        End,
+        Committed,
+        Failed,
+        Checked,
+        Probed(bool),
+        Later(u64),
+    }
+
+    fn event() -> impl Strategy<Value = Event> {
+        prop_oneof![
+            3 => Just(Event::Begin),
+            2 => Just(Event::End),
+            1 => Just(Event::Committed),
+            4 => Just(Event::Failed),
+            3 => Just(Event::Checked),
+            2 => any::<bool>().prop_map(Event::Probed),
+            3 => (0u64..4000).prop_map(Event::Later),
+        ]
+    }
+
+    proptest! {
+        /// Against a model that remembers everything since the last commit.
+        #[test]
+        fn it_opens_for_a_reason_and_closes_at_a_commit(
+            events in prop::collection::vec((event(), 0.0..1.0f64), 1..200),
+        ) {
+            let mut now = Instant::now();
+            let mut state = State::new(STALL, now);
+            let (mut failures, mut busy, mut waiting_since, mut has_opened, mut is_half) = (0, 0usize, now, false, false);
+            for (event, chance) in events {
+                let was_open = state.is_open();
+                match event {
+                    Event::Begin => {
+                        if busy == 0 {
+                            waiting_since = now;
+                        }
+                        busy += 1;
+                        state.begin(now);
+                    }
+                    Event::End => {
+                        busy = busy.saturating_sub(1);
+                        state.end();
+                    }
+                    Event::Committed => {
+                        (failures, waiting_since, has_opened, is_half) = (0, now, false, false);
+                        state.committed(now);
+                        prop_assert!(!state.is_open(), "a commit closes it");
+                    }
+                    Event::Failed => {
+                        failures += 1;
+                        state.failed(now, chance);
+                        let must = was_open || is_half || !has_opened && failures >= FAILURES_MAX;
+                        prop_assert_eq!(state.is_open(), must);
+                    }
+                    Event::Checked => {
+                        state.check(now, chance);
+                        let is_stalled = busy > 0 && now - waiting_since >= STALL;
+                        prop_assert_eq!(state.is_open(), was_open || is_stalled);
+                    }
+                    Event::Probed(is_there) => {
+                        state.probed(is_there, now, chance);
+                        prop_assert_eq!(state.is_open(), was_open && !is_there);
+                        if was_open && is_there {
+                            (is_half, waiting_since) = (true, now);
+                        }
+                    }
+                    Event::Later(ms) => now += Duration::from_millis(ms),
+                }
+                if state.is_open() {
+                    (has_opened, is_half) = (true, false);
+                }
+                if let Phase::Open { probe_at, pause } = state.phase {
+                    prop_assert!((PROBE_PAUSE_MIN..=PROBE_PAUSE_MAX).contains(&pause));
+                    prop_assert!(probe_at <= now + pause, "the next probe is never far away");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn probes_come_more_rarely_until_there_is_a_commit() {
+        let mut now = Instant::now();
+        let mut state = State::new(STALL, now);
+        for _ in 0..FAILURES_MAX {
+            state.failed(now, 1.0);
+        }
+        let mut pauses = Vec::new();
+        for _ in 0..7 {
+            let Phase::Open { probe_at, .. } = state.phase else { panic!("{state:?}") };
+            pauses.push((probe_at - now).as_millis());
+            now = probe_at;
+            assert!(state.is_probe_due(now));
+            // Every other one is answered, and then the writers fail all the same.
+            state.probed(pauses.len() % 2 == 0, now, 1.0);
+            if pauses.len() % 2 == 0 {
+                assert!(!state.is_open());
+                state.failed(now, 1.0);
+            }
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 2000, 2000]);
+        state.committed(now);
+        for _ in 0..FAILURES_MAX {
+            assert!(!state.is_open());
+            state.failed(now, 0.0);
+        }
+        assert!(matches!(state.phase, Phase::Open { pause: PROBE_PAUSE_MIN, .. }), "{state:?}");
+    }
+
+    #[tokio::test]
+    async fn who_waits_is_woken_when_it_opens() {
+        let circuit = Arc::new(Circuit::new(STALL));
+        let waiting = tokio::spawn({
+            let circuit = circuit.clone();
+            async move { circuit.opened().await }
+        });
+        let busy = circuit.begin();
+        for _ in 0..FAILURES_MAX {
+            assert!(!circuit.is_open());
+            circuit.failed();
+        }
+        waiting.await.unwrap();
+        drop(busy);
+        assert_eq!(circuit.lock().busy, 0);
+        circuit.opened().await;
+        circuit.committed();
+        assert!(!circuit.is_open());
+    }
+}
