@@ -33,7 +33,7 @@ pub async fn f53(context: Context) -> anyhow::Result<Row> {
     let before = rig.ledger.trouble();
     tokio::time::sleep(Duration::from_secs(3)).await;
     rig.flow(20).await?;
-    rig.expect_no_trouble_since(before);
+    rig.expect_nobody_gave_up_since(before);
     rig.finish().await
 }
 
