@@ -1,5 +1,7 @@
 //! What the program says of itself: log lines on standard error and counters for `GET /metrics`.
 
+mod pen;
+
 use std::io::IsTerminal;
 use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
@@ -13,18 +15,22 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use tracing_subscriber::EnvFilter;
 
+pub use self::pen::Logging;
+use self::pen::Pen;
 use crate::config::{Log, LogFormat};
 
-/// Starts logging for the whole process. Fails when `log.level` is no filter or logging was started before.
-pub fn start_logging(log: &Log) -> anyhow::Result<()> {
+/// Starts logging for the whole process, as long as what it returns lives. Fails when `log.level` is no filter or logging was started before.
+pub fn start_logging(log: &Log) -> anyhow::Result<Logging> {
     let filter = EnvFilter::try_new(&log.level).map_err(|e| anyhow::anyhow!("log.level: {e}"))?;
     let is_terminal = std::io::stderr().is_terminal();
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).with_ansi(is_terminal);
+    let (pen, logging) = Pen::start(std::io::stderr())?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(pen).with_ansi(is_terminal);
     let started = match log.format {
         LogFormat::Text => lines.try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
-    started.map_err(|e| anyhow::anyhow!("logging cannot start: {e}"))
+    started.map_err(|e| anyhow::anyhow!("logging cannot start: {e}"))?;
+    Ok(logging)
 }
 
 /// How a request came in.

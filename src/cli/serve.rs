@@ -18,7 +18,7 @@ use crate::telemetry::start_logging;
 
 pub async fn run(config: Config) -> anyhow::Result<()> {
     let started = Instant::now();
-    start_logging(&config.log)?;
+    let _logging = start_logging(&config.log)?;
     // Systems start programs with few descriptors and let them ask for more. Each connection needs one.
     if let Err(error) = rlimit::increase_nofile_limit(u64::MAX) {
         tracing::warn!(%error, "the limit of open files could not be raised");

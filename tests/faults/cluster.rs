@@ -160,8 +160,9 @@ impl Cluster {
         signal("CONT", processes).await
     }
 
-    /// Waits until it takes connections, as after a crash.
+    /// Waits until it takes connections after a crash, once it has noticed that.
     pub async fn wait(&self) -> anyhow::Result<()> {
+        tokio::time::sleep(Duration::from_millis(200)).await;
         for _ in 0..600 {
             if let Ok(connection) = sqlx::PgConnection::connect(&self.url()).await {
                 return Ok(connection.close().await?);

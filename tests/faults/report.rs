@@ -8,10 +8,13 @@ use anyhow::Context;
 
 use crate::join::Joined;
 use crate::ledger::Trouble;
+use crate::plan::{FAULTS, Tier};
 use crate::rig::Kind;
 
 const BEGIN: &str = "<!-- rows: written by tests/faults/run -->";
 const END: &str = "<!-- end of rows -->";
+const LIST_BEGIN: &str = "<!-- faults: written by tests/faults/run -->";
+const LIST_END: &str = "<!-- end of faults -->";
 const HEAD: &str = "\
 | fault | store | acknowledged | stored | lost | duplicates | refused / broken / given up | peak MiB | ready s | \
 first yes s | seed | day, build | seen |
@@ -83,8 +86,7 @@ fn seconds(duration: Option<Duration>) -> String {
 /// Puts the rows of this run in the place of the older ones of the same fault and store.
 pub fn write_docs(page: &Path, rows: &[Row], build: &str) -> anyhow::Result<()> {
     let text = std::fs::read_to_string(page).with_context(|| page.display().to_string())?;
-    let (before, rest) = text.split_once(BEGIN).context("the page has no place for rows")?;
-    let (table, after) = rest.split_once(END).context("the rows of the page have no end")?;
+    let (before, table, after) = parted(&text, BEGIN, END)?;
     let key = |line: &str| -> Option<(String, String)> {
         let mut cells = line.strip_prefix("| ")?.split('|').map(str::trim);
         let fault = cells.next().filter(|id| id.starts_with('F') || *id == "soak")?;
@@ -97,6 +99,24 @@ pub fn write_docs(page: &Path, rows: &[Row], build: &str) -> anyhow::Result<()> 
         lines.insert((row.fault.to_owned(), store(row.store).to_owned()), row.cells(&day));
     }
     let lines: Vec<String> = lines.into_values().collect();
-    std::fs::write(page, format!("{before}{BEGIN}\n\n{HEAD}{}\n\n{END}{after}", lines.join("\n")))?;
+    let text = format!("{before}{BEGIN}\n\n{HEAD}{}\n\n{END}{after}", lines.join("\n"));
+    let (before, _, after) = parted(&text, LIST_BEGIN, LIST_END)?;
+    std::fs::write(page, format!("{before}{LIST_BEGIN}\n\n{}\n{LIST_END}{after}", list()))?;
     Ok(())
+}
+
+/// What stands before, between and after two marks.
+fn parted<'a>(text: &'a str, begin: &str, end: &str) -> anyhow::Result<(&'a str, &'a str, &'a str)> {
+    let (before, rest) = text.split_once(begin).with_context(|| format!("the page has no {begin}"))?;
+    let (between, after) = rest.split_once(end).with_context(|| format!("the page has no {end}"))?;
+    Ok((before, between, after))
+}
+
+fn list() -> String {
+    let mut list = "| fault | what is done | with every `cargo test` |\n| --- | --- | --- |\n".to_owned();
+    for fault in FAULTS {
+        let tier = if fault.tier == Tier::Short { "yes" } else { "" };
+        list.push_str(&format!("| {} | {} | {tier} |\n", fault.id, fault.what));
+    }
+    list
 }

@@ -305,7 +305,8 @@ impl Client {
             Err(error) => return Answer::Broken(chain(&error)),
         };
         match status {
-            200 | 201 if path == "/runs" => Answer::Yes { rejected: 0 },
+            // 202: kept by the outage spool.
+            200..=202 if path == "/runs" => Answer::Yes { rejected: 0 },
             200 if content_type == "application/json" => Answer::Yes { rejected: rejected_json(&body) },
             200 => match ExportTraceServiceResponse::decode(body) {
                 Ok(answer) => Answer::Yes { rejected: rejected(&answer) },

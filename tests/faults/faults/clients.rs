@@ -31,6 +31,6 @@ pub async fn f48(context: Context) -> anyhow::Result<Row> {
     answered += going.join_all().await.into_iter().filter(|is_answered| *is_answered).count() as u64;
     rig.notes.push(format!("{} of {count} went away before their answer", count - answered));
     rig.flow(20).await?;
-    rig.expect_no_trouble_since(before);
+    rig.expect_nobody_gave_up_since(before);
     rig.finish().await
 }

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use serde_json::json;
-
 use crate::content::{STEPS_OF_TRACE_MAX, request, step_id, text};
 use crate::report::Row;
 use crate::rig::{Context, Kind, Rig, Setup};
@@ -51,7 +49,7 @@ pub async fn f38(context: Context) -> anyhow::Result<Row> {
         }
         other => rig.expect(false, || format!("{other:?}")),
     }
-    rig.expect_no_trouble_since(before);
+    rig.expect_nobody_gave_up_since(before);
     rig.finish().await
 }
 
@@ -82,17 +80,23 @@ pub async fn f39(context: Context) -> anyhow::Result<Row> {
     let commits = rig.collector.metric("vectoros_commits").await.unwrap_or_default();
     let client = rig.client(Way::Protobuf);
     let begin = Instant::now();
-    let answer = client.attempt(&client.encode(Body::Spans(export))).await;
+    let request = client.encode(Body::Spans(export));
+    let (mut answer, mut tries) = (client.attempt(&request).await, 1);
+    // A busy machine may need more than one try: each finds the good ones stored.
+    while matches!(answer, Answer::Later { .. }) && begin.elapsed() < Duration::from_secs(20) {
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        (answer, tries) = (client.attempt(&request).await, tries + 1);
+    }
     rig.expect(matches!(answer, Answer::Yes { rejected: 1 }), || format!("one of a hundred is refused: {answer:?}"));
     if matches!(answer, Answer::Yes { .. }) {
         rig.ledger.acknowledged(&numbers, begin.elapsed());
     }
     let more = rig.collector.metric("vectoros_commits").await.unwrap_or_default() - commits;
     let letters = rig.database.number("SELECT COUNT(*) FROM dead_letters").await?;
-    rig.expect(letters == 1, || format!("{letters} dead letters"));
+    rig.expect((1..=tries).contains(&letters), || format!("{letters} dead letters after {tries} tries"));
     rig.notes.push(format!("answered after {:.2} s, {more} commits meanwhile", begin.elapsed().as_secs_f64()));
     rig.flow(20).await?;
-    rig.expect_no_trouble_since(before);
+    rig.expect_nobody_gave_up_since(before);
     rig.finish().await
 }
 
@@ -113,14 +117,14 @@ pub async fn f40(context: Context) -> anyhow::Result<Row> {
 
 pub async fn f50(context: Context) -> anyhow::Result<Row> {
     let mut rig = Rig::start(&context, Setup::default()).await?;
-    let unknown =
-        Target { key: format!("{}x", &rig.collector.key[..rig.collector.key.len() - 1]), ..rig.collector.target() };
+    // A good key that the collector has not met yet: nothing in its memory says yes or no.
+    let unmet = Target { key: rig.collector.make_key("unmet").await?, ..rig.collector.target() };
     rig.database.execute("ALTER TABLE api_keys RENAME TO api_keys_of_before").await?;
     let begin = Instant::now();
     let mut answers = Vec::new();
     while begin.elapsed() < Duration::from_secs(context.pick(3, 10)) {
         for way in [Way::Protobuf, Way::Grpc] {
-            let client = Client::new(way, &unknown, Duration::from_secs(10));
+            let client = Client::new(way, &unmet, Duration::from_secs(10));
             let number = (OWN_TRACES + answers.len() as u64) * STEPS_OF_TRACE_MAX;
             let answer = client.attempt(&client.encode(Body::Spans(rig.ledger.content.export(&[number])))).await;
             answers.push(answer);
@@ -129,13 +133,13 @@ pub async fn f50(context: Context) -> anyhow::Result<Row> {
     }
     rig.database.execute("ALTER TABLE api_keys_of_before RENAME TO api_keys").await?;
     if let Some(other) = answers.iter().find(|answer| !matches!(answer, Answer::Later { .. })) {
-        let text = format!("an unknown key is not told to come again: {other:?}");
+        let text = format!("a key that cannot be looked up is not told to come again: {other:?}");
         rig.expect(false, || text);
     }
-    rig.notes.push(json!(answers.len()).to_string() + " requests with an unknown key");
+    rig.notes.push(format!("{} requests with a key that was not met before", answers.len()));
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let client = Client::new(Way::Protobuf, &unknown, Duration::from_secs(10));
+    let client = Client::new(Way::Protobuf, &unmet, Duration::from_secs(10));
     let answer = client.attempt(&client.encode(Body::Spans(request(vec![])))).await;
-    rig.expect(matches!(answer, Answer::Permanent(_)), || format!("afterwards it is told {answer:?}"));
+    rig.expect(matches!(answer, Answer::Yes { .. }), || format!("afterwards it is told {answer:?}"));
     rig.finish().await
 }

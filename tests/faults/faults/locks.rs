@@ -42,7 +42,7 @@ pub async fn f23(context: Context) -> anyhow::Result<Row> {
         let _ = rig.database.execute(other).await;
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
-    rig.expect_no_trouble_since(before);
+    rig.expect_nobody_gave_up_since(before);
     rig.finish().await
 }
 
@@ -100,7 +100,7 @@ pub async fn f32(context: Context) -> anyhow::Result<Row> {
     let mut other = SqliteConnection::connect(&rig.database.url()).await?;
     lock(&mut other, 2).await?;
     rig.flow(20).await?;
-    rig.expect_no_trouble_since(before);
+    rig.expect_no_trouble_since(before).await;
     lock(&mut other, 10).await?;
     other.close().await?;
     let refused = rig.ledger.trouble().since(before).refused;
@@ -135,6 +135,6 @@ pub async fn f33(context: Context) -> anyhow::Result<Row> {
     sqlx::raw_sql("ROLLBACK").execute(&mut reader).await?;
     reader.close().await?;
     rig.notes.push(format!("after {seconds} s the write-ahead log had {:.1} MiB", log as f64 / f64::from(1 << 20)));
-    rig.expect_no_trouble_since(before);
+    rig.expect_nobody_gave_up_since(before);
     rig.finish().await
 }

@@ -33,7 +33,7 @@ pub async fn f53(context: Context) -> anyhow::Result<Row> {
     let before = rig.ledger.trouble();
     tokio::time::sleep(Duration::from_secs(3)).await;
     rig.flow(20).await?;
-    rig.expect_no_trouble_since(before);
+    rig.expect_nobody_gave_up_since(before);
     rig.finish().await
 }
 
@@ -67,7 +67,11 @@ pub async fn f58(context: Context) -> anyhow::Result<Row> {
         }
         rig.pause(0..2_000).await;
     }
-    rig.notes.push(format!("{} faults: {}", made.len(), made.join(", ")));
+    let mut kinds: Vec<&str> = made.clone();
+    kinds.sort_unstable();
+    kinds.dedup();
+    let counted = kinds.iter().map(|kind| format!("{} {kind}", made.iter().filter(|name| *name == kind).count()));
+    rig.notes.push(counted.collect::<Vec<_>>().join(", "));
     rig.finish().await
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use rand::seq::IndexedRandom;
 
+use crate::collector::last_lines;
 use crate::report::Row;
 use crate::rig::{Context, Rig, Setup};
 use crate::sender::Load;
@@ -39,7 +40,12 @@ pub async fn f17(context: Context) -> anyhow::Result<Row> {
     rig.flow(8).await?;
     let took = begin.elapsed();
     rig.notes.push(format!("new connections after {:.1} s", took.as_secs_f64()));
-    rig.expect(took < DETECTED_MAX, || format!("silence was noticed only after {took:?}"));
+    let (examples, log) = (rig.ledger.examples(), last_lines(&rig.collector.log(), 8));
+    rig.expect(took < DETECTED_MAX, || {
+        let told = format!("silence was noticed only after {:.1} s", took.as_secs_f64());
+        eprintln!("{told}: {examples:?}\n{log}");
+        told
+    });
     rig.finish().await
 }
 
@@ -50,7 +56,7 @@ pub async fn f18(context: Context) -> anyhow::Result<Row> {
     tokio::time::sleep(Duration::from_secs(1)).await;
     rig.wire()?.set(Mode::Pass);
     rig.flow(20).await?;
-    rig.expect_no_trouble_since(before);
+    rig.expect_no_trouble_since(before).await;
     for _ in 0..context.pick(5, 20) {
         rig.wire()?.set(Mode::Cut);
         tokio::time::sleep(Duration::from_millis(250)).await;

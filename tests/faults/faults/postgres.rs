@@ -32,7 +32,7 @@ pub async fn f11(context: Context) -> anyhow::Result<Row> {
     rig.flow(20).await?;
     rig.notes.push(format!("away for {:.2} s at most", longest.as_secs_f64()));
     if longest <= HIDDEN_MAX {
-        rig.expect_no_trouble_since(before);
+        rig.expect_no_trouble_since(before).await;
     }
     rig.finish().await
 }
@@ -100,7 +100,7 @@ pub async fn f15(context: Context) -> anyhow::Result<Row> {
     tokio::time::sleep(HIDDEN_MAX).await;
     rig.cluster()?.thaw(&frozen).await?;
     rig.flow(20).await?;
-    rig.expect_no_trouble_since(before);
+    rig.expect_no_trouble_since(before).await;
     rig.notes.push("3 s".to_owned());
     if context.is_long {
         let frozen = rig.cluster()?.freeze().await?;
