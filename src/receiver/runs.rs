@@ -1,7 +1,7 @@
 //! The native way in: `POST /runs`, `POST /runs/batch`, `POST /runs/{run_id}/steps`. Answers are JSON.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, Request, State};
@@ -27,6 +27,9 @@ use crate::receiver::{count_refused, refused};
 use crate::spool::{Content, Kept};
 use crate::telemetry::Transport;
 use crate::view::ShownRun;
+
+/// Pause before a run that is stored is read again.
+const READ_AGAIN: Duration = Duration::from_millis(50);
 
 /// A native request that did not succeed.
 enum Failure {
@@ -211,7 +214,15 @@ async fn store(
         Some(NativeOutcome::Conflict) => Err(Failure::Conflict(run_id)),
         Some(NativeOutcome::NotFound) => Err(Failure::NotFound),
         Some(NativeOutcome::Created | NativeOutcome::Unchanged | NativeOutcome::Updated) | None => {
-            let stored = pipeline.reader.run(incoming.charge.key.project, run_id, Utc::now()).await;
+            let stored = loop {
+                match pipeline.reader.run(incoming.charge.key.project, run_id, Utc::now()).await {
+                    // The database went away after the commit, and a restart is over before the deadline.
+                    Err(_) if !has_spare && Instant::now() + READ_AGAIN < deadline => {
+                        tokio::time::sleep(READ_AGAIN).await;
+                    }
+                    stored => break stored,
+                }
+            };
             match stored {
                 Ok(run) => Ok(Some((StatusCode::OK, shown(run.ok_or(Failure::NotFound)?)?))),
                 // It went away after the commit.
