@@ -16,7 +16,8 @@ use crate::otlp::Slices;
 use crate::spool::{Content, Kept};
 
 use super::incoming::{Incoming, Item, Making};
-use super::{Outcome, Pipeline, Refusal, Room, Signal};
+use super::otlp::Room;
+use super::{Outcome, Pipeline, Refusal, Signal};
 
 /// Stands in a dead letter where the database's code stands otherwise.
 const NO_CODE: &str = "spool";
