@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::error::never_the_data;
 use super::storable;
-use super::tables::Tables;
+use super::tables::ReceiptTables;
 use crate::model::batch::{Batch, Native, Written};
 use crate::model::id::ProjectId;
 use crate::model::receipt::{Counts, DeadLetter, EXAMPLES_KEPT, Example, account, hour_of};
@@ -41,7 +41,7 @@ pub(super) struct Added<'a> {
 
 /// Adds the receipts of `batches`, of which the store says `written`. `shard` is the writer's own.
 pub(super) async fn record(
-    tables: &mut impl Tables,
+    tables: &mut impl ReceiptTables,
     batches: &[&Batch],
     written: &[Written],
     shard: i16,

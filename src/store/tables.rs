@@ -138,9 +138,23 @@ pub(super) const NEIGHBOURS_MAX: i64 = 256;
 /// Log records of one run that are read; more are stored.
 pub(super) const LOGS_MAX: i64 = 20_000;
 
+/// The part of it that writes receipts. Rows are given in the order of their keys, without repetitions.
+#[async_trait]
+pub(super) trait ReceiptTables: Send {
+    /// Adds to what is counted already.
+    async fn add_receipts(&mut self, counts: &BTreeMap<ReceiptKey, Counts>, shard: i16) -> sqlx::Result<()>;
+    /// The same; of the examples the newest stay.
+    async fn add_rejections(
+        &mut self,
+        rejected: &BTreeMap<(ReceiptKey, &'static str), Rejected>,
+        shard: i16,
+    ) -> sqlx::Result<()>;
+    async fn insert_dead_letters(&mut self, letters: &[(ReceiptKey, &DeadLetter)]) -> sqlx::Result<()>;
+}
+
 /// Rows are given in the order of their keys, without repetitions.
 #[async_trait]
-pub(super) trait Tables: Send {
+pub(super) trait Tables: ReceiptTables {
     /// Those that are there already stay as they are.
     async fn insert_origins(&mut self, origins: &[(ProjectId, &OriginRow)]) -> sqlx::Result<()>;
     async fn origin_bodies(&mut self, origins: &[(ProjectId, Uuid)]) -> sqlx::Result<Vec<(Uuid, String)>>;
@@ -187,14 +201,4 @@ pub(super) trait Tables: Send {
     /// Calls without a response id of the same process around the same time in other runs, with the run that asked; at
     /// most [`TWINS_MAX`] of [`NEIGHBOURS_MAX`] for each asked moment.
     async fn neighbours(&mut self, moments: &[AskedMoment]) -> sqlx::Result<Vec<(RunKey, Twin)>>;
-
-    /// Adds to what is counted already.
-    async fn add_receipts(&mut self, counts: &BTreeMap<ReceiptKey, Counts>, shard: i16) -> sqlx::Result<()>;
-    /// The same; of the examples the newest stay.
-    async fn add_rejections(
-        &mut self,
-        rejected: &BTreeMap<(ReceiptKey, &'static str), Rejected>,
-        shard: i16,
-    ) -> sqlx::Result<()>;
-    async fn insert_dead_letters(&mut self, letters: &[(ReceiptKey, &DeadLetter)]) -> sqlx::Result<()>;
 }

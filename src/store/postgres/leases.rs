@@ -5,6 +5,7 @@ use sqlx::PgConnection;
 
 use crate::model::id::ProjectId;
 use crate::quota::{Ask, Grant, Usage};
+use crate::store::receipts::int;
 
 /// What a crash of the server takes back was counted for nobody's data: a part of a rate, not worth a wait for the disk.
 pub(super) const BEGIN: &str = "BEGIN ISOLATION LEVEL READ COMMITTED; \
@@ -63,9 +64,7 @@ pub(super) async fn lease(
         grants.push(usage.lease(ask, row.now));
         usages.push(usage);
     }
-    let column = |of: fn(&Usage) -> u64| -> Vec<i64> {
-        usages.iter().map(|usage| i64::try_from(of(usage)).unwrap_or(i64::MAX)).collect()
-    };
+    let column = |of: fn(&Usage) -> u64| -> Vec<i64> { usages.iter().map(|usage| int(of(usage))).collect() };
     let opened_at: Vec<DateTime<Utc>> = usages.iter().map(|usage| usage.opened_at).collect();
     let (taken, taken_before) = (column(|usage| usage.taken), column(|usage| usage.taken_before));
     let kept = sqlx::query(KEEP_LEASES).bind(project.0).bind(key_id).bind(&measures).bind(&spans);

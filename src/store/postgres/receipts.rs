@@ -2,11 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use sqlx::PgConnection;
 
 use crate::model::receipt::{Counts, DeadLetter};
 use crate::store::receipts::{ReceiptKey, Rejected, int};
 use crate::store::storable;
+use crate::store::tables::ReceiptTables;
 
 /// Binds the arrays of project, key, hour and the counts, and the shard.
 const ADD_RECEIPTS: &str = "INSERT INTO receipts (project_id, key_id, hour, shard, requests, bytes, received, stored, \
@@ -35,79 +37,75 @@ const INSERT_DEAD_LETTERS: &str = "INSERT INTO dead_letters (project_id, letter_
     SELECT * FROM UNNEST($1::bigint[], $2::uuid[], $3::text[], $4::timestamptz[], $5::text[], $6::text[], $7::text[], \
     $8::text[], $9::uuid[], $10::text[], $11::bytea[]) ON CONFLICT DO NOTHING";
 
-pub(super) async fn add_receipts(
-    connection: &mut PgConnection,
-    counts: &BTreeMap<ReceiptKey, Counts>,
-    shard: i16,
-) -> sqlx::Result<()> {
-    if counts.is_empty() {
-        return Ok(());
+#[async_trait]
+impl ReceiptTables for PgConnection {
+    async fn add_receipts(&mut self, counts: &BTreeMap<ReceiptKey, Counts>, shard: i16) -> sqlx::Result<()> {
+        if counts.is_empty() {
+            return Ok(());
+        }
+        let column = |value: fn(&Counts) -> u64| counts.values().map(|counts| int(value(counts))).collect::<Vec<i64>>();
+        sqlx::query(ADD_RECEIPTS)
+            .bind(counts.keys().map(|key| key.project.0).collect::<Vec<_>>())
+            .bind(counts.keys().map(|key| key.key_id.as_str()).collect::<Vec<_>>())
+            .bind(counts.keys().map(|key| key.hour).collect::<Vec<_>>())
+            .bind(column(|counts| counts.requests))
+            .bind(column(|counts| counts.bytes))
+            .bind(column(|counts| counts.received))
+            .bind(column(|counts| counts.stored))
+            .bind(column(|counts| counts.duplicate))
+            .bind(column(|counts| counts.rejected))
+            .bind(column(|counts| counts.metric_points))
+            .bind(shard)
+            .execute(self)
+            .await?;
+        Ok(())
     }
-    let column = |value: fn(&Counts) -> u64| counts.values().map(|counts| int(value(counts))).collect::<Vec<i64>>();
-    sqlx::query(ADD_RECEIPTS)
-        .bind(counts.keys().map(|key| key.project.0).collect::<Vec<_>>())
-        .bind(counts.keys().map(|key| key.key_id.as_str()).collect::<Vec<_>>())
-        .bind(counts.keys().map(|key| key.hour).collect::<Vec<_>>())
-        .bind(column(|counts| counts.requests))
-        .bind(column(|counts| counts.bytes))
-        .bind(column(|counts| counts.received))
-        .bind(column(|counts| counts.stored))
-        .bind(column(|counts| counts.duplicate))
-        .bind(column(|counts| counts.rejected))
-        .bind(column(|counts| counts.metric_points))
-        .bind(shard)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
 
-pub(super) async fn add_rejections(
-    connection: &mut PgConnection,
-    rejected: &BTreeMap<(ReceiptKey, &'static str), Rejected>,
-    shard: i16,
-) -> sqlx::Result<()> {
-    if rejected.is_empty() {
-        return Ok(());
+    async fn add_rejections(
+        &mut self,
+        rejected: &BTreeMap<(ReceiptKey, &'static str), Rejected>,
+        shard: i16,
+    ) -> sqlx::Result<()> {
+        if rejected.is_empty() {
+            return Ok(());
+        }
+        let examples: Vec<String> =
+            rejected.values().map(|rejected| storable::to_json(&rejected.examples)).collect::<sqlx::Result<_>>()?;
+        sqlx::query(ADD_REJECTIONS)
+            .bind(rejected.keys().map(|(key, _)| key.project.0).collect::<Vec<_>>())
+            .bind(rejected.keys().map(|(key, _)| key.key_id.as_str()).collect::<Vec<_>>())
+            .bind(rejected.keys().map(|(key, _)| key.hour).collect::<Vec<_>>())
+            .bind(rejected.keys().map(|(_, class)| *class).collect::<Vec<_>>())
+            .bind(rejected.values().map(|rejected| int(rejected.count)).collect::<Vec<_>>())
+            .bind(examples)
+            .bind(shard)
+            .execute(self)
+            .await?;
+        Ok(())
     }
-    let examples: Vec<String> =
-        rejected.values().map(|rejected| storable::to_json(&rejected.examples)).collect::<sqlx::Result<_>>()?;
-    sqlx::query(ADD_REJECTIONS)
-        .bind(rejected.keys().map(|(key, _)| key.project.0).collect::<Vec<_>>())
-        .bind(rejected.keys().map(|(key, _)| key.key_id.as_str()).collect::<Vec<_>>())
-        .bind(rejected.keys().map(|(key, _)| key.hour).collect::<Vec<_>>())
-        .bind(rejected.keys().map(|(_, class)| *class).collect::<Vec<_>>())
-        .bind(rejected.values().map(|rejected| int(rejected.count)).collect::<Vec<_>>())
-        .bind(examples)
-        .bind(shard)
-        .execute(connection)
-        .await?;
-    Ok(())
-}
 
-pub(super) async fn insert_dead_letters(
-    connection: &mut PgConnection,
-    letters: &[(ReceiptKey, &DeadLetter)],
-) -> sqlx::Result<()> {
-    if letters.is_empty() {
-        return Ok(());
+    async fn insert_dead_letters(&mut self, letters: &[(ReceiptKey, &DeadLetter)]) -> sqlx::Result<()> {
+        if letters.is_empty() {
+            return Ok(());
+        }
+        let texts = |text: fn(&DeadLetter) -> &str| {
+            letters.iter().map(|(_, letter)| storable::text(text(letter)).into_owned()).collect::<Vec<String>>()
+        };
+        let step_id = |letter: &DeadLetter| letter.step_id.as_deref().map(|id| storable::text(id).into_owned());
+        sqlx::query(INSERT_DEAD_LETTERS)
+            .bind(letters.iter().map(|(key, _)| key.project.0).collect::<Vec<_>>())
+            .bind(letters.iter().map(|(_, letter)| letter.id).collect::<Vec<_>>())
+            .bind(letters.iter().map(|(key, _)| key.key_id.as_str()).collect::<Vec<_>>())
+            .bind(letters.iter().map(|(_, letter)| letter.received_at).collect::<Vec<_>>())
+            .bind(texts(|letter| letter.signal))
+            .bind(texts(|letter| &letter.place))
+            .bind(texts(|letter| &letter.reason))
+            .bind(texts(|letter| &letter.code))
+            .bind(letters.iter().map(|(_, letter)| letter.run_id).collect::<Vec<_>>())
+            .bind(letters.iter().map(|(_, letter)| step_id(letter)).collect::<Vec<_>>())
+            .bind(letters.iter().map(|(_, letter)| letter.content.as_slice()).collect::<Vec<_>>())
+            .execute(self)
+            .await?;
+        Ok(())
     }
-    let texts = |text: fn(&DeadLetter) -> &str| {
-        letters.iter().map(|(_, letter)| storable::text(text(letter)).into_owned()).collect::<Vec<String>>()
-    };
-    let step_id = |letter: &DeadLetter| letter.step_id.as_deref().map(|id| storable::text(id).into_owned());
-    sqlx::query(INSERT_DEAD_LETTERS)
-        .bind(letters.iter().map(|(key, _)| key.project.0).collect::<Vec<_>>())
-        .bind(letters.iter().map(|(_, letter)| letter.id).collect::<Vec<_>>())
-        .bind(letters.iter().map(|(key, _)| key.key_id.as_str()).collect::<Vec<_>>())
-        .bind(letters.iter().map(|(_, letter)| letter.received_at).collect::<Vec<_>>())
-        .bind(texts(|letter| letter.signal))
-        .bind(texts(|letter| &letter.place))
-        .bind(texts(|letter| &letter.reason))
-        .bind(texts(|letter| &letter.code))
-        .bind(letters.iter().map(|(_, letter)| letter.run_id).collect::<Vec<_>>())
-        .bind(letters.iter().map(|(_, letter)| step_id(letter)).collect::<Vec<_>>())
-        .bind(letters.iter().map(|(_, letter)| letter.content.as_slice()).collect::<Vec<_>>())
-        .execute(connection)
-        .await?;
-    Ok(())
 }

@@ -1,6 +1,6 @@
 //! The statements of a write in Postgres: whole columns as arrays, one statement for any number of rows.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -11,7 +11,6 @@ use sqlx::types::Json;
 use sqlx::{Arguments, PgConnection, Postgres, Row};
 use uuid::Uuid;
 
-use super::receipts;
 use super::statements::{
     DELETE_LOGS, DELETE_LOOSE_LOGS, DELETE_RUNS, INSERT_LOGS, INSERT_ORIGINS, INSERT_RUNS, INSERT_STEPS, LOCK_DUE_RUNS,
     LOCK_RUNS, LOGS_OF_RUNS, NEIGHBOURS, OLD_STEPS, ORIGIN_BODIES, PARTS_OF_RUNS, STEPS_BY_KEY, STEPS_OF_RUNS, TWINS,
@@ -22,12 +21,10 @@ use crate::mapping;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
-use crate::model::receipt::{Counts, DeadLetter};
 use crate::model::run::Run;
 use crate::model::step::Step;
 use crate::store::columns::{LogColumns, RunRow, StepRow, TwinRow, decoded};
 use crate::store::queries;
-use crate::store::receipts::{ReceiptKey, Rejected};
 use crate::store::storable;
 use crate::store::tables::{
     AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
@@ -253,22 +250,6 @@ impl Tables for PgConnection {
             .fetch_all(self)
             .await?;
         Ok(rows.into_iter().filter_map(TwinRow::twin).collect())
-    }
-
-    async fn add_receipts(&mut self, counts: &BTreeMap<ReceiptKey, Counts>, shard: i16) -> sqlx::Result<()> {
-        receipts::add_receipts(self, counts, shard).await
-    }
-
-    async fn add_rejections(
-        &mut self,
-        rejected: &BTreeMap<(ReceiptKey, &'static str), Rejected>,
-        shard: i16,
-    ) -> sqlx::Result<()> {
-        receipts::add_rejections(self, rejected, shard).await
-    }
-
-    async fn insert_dead_letters(&mut self, letters: &[(ReceiptKey, &DeadLetter)]) -> sqlx::Result<()> {
-        receipts::insert_dead_letters(self, letters).await
     }
 }
 

@@ -1,6 +1,6 @@
 //! The statements of a write in SQLite: rows in portions of fixed sizes, so that few distinct statements are prepared.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
@@ -9,7 +9,6 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
 use uuid::Uuid;
 
-use super::receipts;
 use super::statements::{
     DELETE_LOOSE_LOGS, DUE_RUNS, INSERT_LOGS, INSERT_ORIGINS, INSERT_RUNS, INSERT_STEPS, NEIGHBOURS, OLD_STEPS,
     PARTS_OF_RUNS, RUNS_BY_KEY, STEPS_BY_KEY, STEPS_OF_RUNS, TWINS, UPDATE_RUN, UPDATE_STEP,
@@ -19,12 +18,10 @@ use crate::mapping;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
-use crate::model::receipt::{Counts, DeadLetter};
 use crate::model::run::Run;
 use crate::model::step::{Step, Usage};
 use crate::store::columns::{LogColumns, RunRow, StepRow, TwinRow, decoded};
 use crate::store::queries;
-use crate::store::receipts::{ReceiptKey, Rejected};
 use crate::store::storable;
 use crate::store::tables::{
     AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
@@ -274,22 +271,6 @@ impl Tables for SqliteConnection {
             twins.extend(rows.into_iter().filter_map(TwinRow::twin));
         }
         Ok(twins)
-    }
-
-    async fn add_receipts(&mut self, counts: &BTreeMap<ReceiptKey, Counts>, shard: i16) -> sqlx::Result<()> {
-        receipts::add_receipts(self, counts, shard).await
-    }
-
-    async fn add_rejections(
-        &mut self,
-        rejected: &BTreeMap<(ReceiptKey, &'static str), Rejected>,
-        shard: i16,
-    ) -> sqlx::Result<()> {
-        receipts::add_rejections(self, rejected, shard).await
-    }
-
-    async fn insert_dead_letters(&mut self, letters: &[(ReceiptKey, &DeadLetter)]) -> sqlx::Result<()> {
-        receipts::insert_dead_letters(self, letters).await
     }
 }
 
