@@ -16,7 +16,7 @@ use crate::auth::{hash, secret};
 use crate::model::key::{ApiKey, Scope};
 use crate::native::Fault;
 use crate::pipeline::Refusal;
-use crate::receiver::body::{Incoming, compression_of};
+use crate::receiver::body::{Incoming, compression_of, json_of};
 use crate::receiver::inflate::Compression;
 use crate::receiver::status::json_refusal;
 use crate::store::{NewKey, StoreError};
@@ -163,7 +163,5 @@ async fn json_in(api: &Api, body: Body) -> Result<Value, Refusal> {
     if bytes.is_empty() {
         return Ok(json!({}));
     }
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Refusal::Malformed(format!("the body is not JSON: line {}, column {}", error.line(), error.column()))
-    })
+    json_of(&bytes)
 }

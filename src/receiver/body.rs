@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use http_body_util::BodyExt;
+use serde_json::Value;
 
 use crate::pipeline::{Body, Encoding, Pipeline, Refusal};
 use crate::queue::Reservation;
@@ -120,6 +121,13 @@ impl<'a> Incoming<'a> {
     pub fn finish(self) -> (Bytes, Reservation) {
         (self.bytes.into(), self.room.reservation)
     }
+}
+
+/// A body that is one JSON value.
+pub fn json_of(bytes: &[u8]) -> Result<Value, Refusal> {
+    serde_json::from_slice(bytes).map_err(|error| {
+        Refusal::Malformed(format!("the body is not JSON: line {}, column {}", error.line(), error.column()))
+    })
 }
 
 /// Makes room for `more` in a body that will have at most `bytes_max`. Doubling a large one would hold it twice, and

@@ -21,7 +21,7 @@ use crate::model::key::Scope;
 use crate::model::step::Step;
 use crate::native::{self, BatchForm, Fault, Unreadable};
 use crate::pipeline::{NATIVE_QUOTA_HOLD, NativeRequest, Outcome, Pipeline, Refusal};
-use crate::receiver::body::{compression_of, read};
+use crate::receiver::body::{compression_of, json_of, read};
 use crate::receiver::status::{add_rate_limits, json_detail, json_refusal};
 use crate::receiver::{count_refused, refused};
 use crate::spool::{Content, Kept};
@@ -253,9 +253,7 @@ impl Incoming {
     }
 
     fn json(&self) -> Result<Value, Failure> {
-        serde_json::from_slice(&self.bytes).map_err(|error| {
-            Refusal::Malformed(format!("the body is not JSON: line {}, column {}", error.line(), error.column())).into()
-        })
+        Ok(json_of(&self.bytes)?)
     }
 }
 
