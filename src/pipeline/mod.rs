@@ -1,4 +1,5 @@
-//! The path of data on one screen: authenticate → admit → decode → map → queue → COMMIT → outcome.
+//! The path of data: authenticate → admit → decode → map → queue → COMMIT → outcome. What OTLP requests and native runs do by
+//! themselves stands in `otlp` and `native`, what both end with in `commit`.
 
 mod commit;
 mod incoming;
@@ -187,7 +188,7 @@ impl Pipeline {
         transport: Transport,
         deadline: Instant,
     ) -> Result<Outcome, Refusal> {
-        let key_id = charge.key.id.clone();
+        let key = charge.key.clone();
         charge.bytes(body.sent_bytes, quota_hold(deadline)).await?;
         let Body { bytes, sent_bytes, reservation } = body;
         let limits = self.decode_limits;
@@ -209,7 +210,7 @@ impl Pipeline {
         for what in labels(&done.notes) {
             self.counters.warnings.get_or_create(&ByWhat { what }).inc();
         }
-        if self.warnings && signal == Signal::Metrics && sent > 0 && self.told_metrics.insert(key_id) {
+        if self.warnings && signal == Signal::Metrics && sent > 0 && self.told_metrics.insert(key.id.clone()) {
             outcome.warnings.push(METRICS_ARE_NOT_STORED.into());
         }
         // What is kept is counted when it is stored.
