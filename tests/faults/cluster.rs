@@ -10,7 +10,8 @@ use sqlx::Connection;
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::collector::{free_address, last_lines, signal};
+use crate::collector::{last_lines, signal};
+use crate::ports::free_address;
 
 const USER: &str = "vectoros";
 
@@ -93,7 +94,7 @@ impl Cluster {
         let mut cluster = Cluster { template: template.clone(), folder, mount, data, port: 0, settings };
         // A port that is free now may be taken a moment later.
         for attempt in 0..3 {
-            cluster.port = free_address()?.port();
+            cluster.port = free_address().port();
             match cluster.begin().await {
                 Err(error) if attempt == 2 => return Err(error),
                 Err(_) => {}

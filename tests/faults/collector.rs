@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail, ensure};
@@ -14,6 +14,7 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use tokio::task::JoinHandle;
 
+use crate::ports::free_address;
 use crate::sender::Target;
 
 /// Bytes of requests in memory, by setting: the base of the bound on the memory of the process.
@@ -69,8 +70,8 @@ impl Collector {
         let client = reqwest::Client::builder().timeout(Duration::from_secs(2)).no_proxy().build()?;
         Ok(Collector {
             child: None,
-            http: free_address()?,
-            grpc: free_address()?,
+            http: free_address(),
+            grpc: free_address(),
             key: String::new(),
             database_url: database_url.to_owned(),
             launch,
@@ -258,19 +259,4 @@ async fn sample_memory(pid: Arc<AtomicU32>, peak_kib: Arc<AtomicU64>) {
 fn memory(pid: u32, name: &str) -> Option<u64> {
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     status.lines().find(|line| line.starts_with(name))?.split_whitespace().nth(1)?.parse().ok()
-}
-
-/// A port that was free a moment ago, below those that systems give to outgoing connections, and never one twice.
-pub fn free_address() -> anyhow::Result<SocketAddr> {
-    const FIRST: u16 = 10_000;
-    const COUNT: u16 = 20_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    let begin = (std::process::id() % 199) as u16 * 100;
-    for _ in 0..COUNT {
-        let port = FIRST + (begin + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
-        if let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port)) {
-            return Ok(listener.local_addr()?);
-        }
-    }
-    bail!("no port is free between {FIRST} and {}", FIRST + COUNT)
 }

@@ -12,6 +12,8 @@ mod io_faults;
 mod join;
 mod ledger;
 mod plan;
+#[path = "../it/ports.rs"]
+mod ports;
 mod report;
 mod rig;
 mod sender;

@@ -4,11 +4,12 @@ use std::fs::{self, File};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::ports::free_address;
 
 /// How long anything may take before a test gives up waiting.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -235,21 +236,4 @@ fn spawn(
         .stderr(file("stderr"))
         .spawn()
         .unwrap()
-}
-
-/// An address that was free a moment ago. A fixed one is needed here, so that a restarted collector is found again; below
-/// the ports that systems give to outgoing connections, of which the tests have thousands, and never one twice.
-fn free_address() -> SocketAddr {
-    const FIRST: u16 = 10_000;
-    const COUNT: u16 = 20_000;
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Where another process of tests begins elsewhere.
-    let begin = (std::process::id() % 199) as u16 * 100;
-    for _ in 0..COUNT {
-        let port = FIRST + (begin + NEXT.fetch_add(1, Ordering::Relaxed) % COUNT) % COUNT;
-        if let Ok(listener) = std::net::TcpListener::bind(("127.0.0.1", port)) {
-            return listener.local_addr().unwrap();
-        }
-    }
-    panic!("no port is free between {FIRST} and {}", FIRST + COUNT);
 }

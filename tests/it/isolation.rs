@@ -3,7 +3,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -21,6 +20,7 @@ use crate::conformance::client::{
 };
 use crate::database::{Database, on_both_stores};
 use crate::logs;
+use crate::sources;
 use crate::spans::{agent_trace, encoded, run_id, text};
 use crate::store::samples::LIFE;
 
@@ -323,24 +323,16 @@ fn encoded_records(request: &impl prost::Message) -> Vec<u8> {
 /// route of this kind.
 fn endpoints() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    let mut folders = vec![PathBuf::from("src")];
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let code = fs::read_to_string(&path).unwrap();
-            assert!(!code.contains(".nest(") && !code.contains(".nest_service("), "{}: not read here", path.display());
-            let services = code.matches(".route_service(").count();
-            assert!(services == 0 || path.ends_with("receiver/grpc_services.rs"), "{}: not read here", path.display());
-            for (at, _) in code.match_indices(".route(") {
-                let (place, rest) = argument(&code[at + ".route(".len()..]);
-                let methods = argument(rest).0;
-                for place in places(place) {
-                    found.extend(methods_in(methods).into_iter().map(|method| format!("{method} {place}")));
-                }
+    for path in sources::below("src") {
+        let code = fs::read_to_string(&path).unwrap();
+        assert!(!code.contains(".nest(") && !code.contains(".nest_service("), "{}: not read here", path.display());
+        let services = code.matches(".route_service(").count();
+        assert!(services == 0 || path.ends_with("receiver/grpc_services.rs"), "{}: not read here", path.display());
+        for (at, _) in code.match_indices(".route(") {
+            let (place, rest) = argument(&code[at + ".route(".len()..]);
+            let methods = argument(rest).0;
+            for place in places(place) {
+                found.extend(methods_in(methods).into_iter().map(|method| format!("{method} {place}")));
             }
         }
     }

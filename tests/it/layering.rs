@@ -2,7 +2,9 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
+
+use crate::sources;
 
 /// Crates that only these modules may name.
 const HOMES: &[(&str, &[&str])] = &[
@@ -18,21 +20,9 @@ fn modules_in_order() -> Vec<String> {
     lib.lines().filter_map(|line| Some(line.strip_prefix("pub mod ")?.trim_end_matches(';').to_owned())).collect()
 }
 
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        match path.is_dir() {
-            true => sources(&path, found),
-            false if path.extension().is_some_and(|e| e == "rs") => found.push(path),
-            false => {}
-        }
-    }
-}
-
 /// `(module, file, the part of the file before its tests)` of every source below `src/`.
 fn code() -> Vec<(String, PathBuf, String)> {
-    let mut files = Vec::new();
-    sources(Path::new("src"), &mut files);
+    let mut files = sources::below("src");
     let not_code = |file: &PathBuf| {
         file.ends_with("lib.rs")
             || file.ends_with("main.rs")

@@ -18,6 +18,7 @@ use vectoros::store::Store;
 use super::samples::*;
 use super::{copies, keys, life_cycle, logs, native, parts, reads, receipts, remap, steps};
 use crate::database::Database;
+use crate::sources;
 
 /// Whose rows belong to a project.
 const TENANT_TABLES: [&str; 10] = [
@@ -240,22 +241,14 @@ fn one_line(text: &str) -> String {
 
 /// Every string in the code of the store that names a table of tenants as SQL does, on one line, with its file.
 fn literals_of_the_store() -> Vec<(PathBuf, String)> {
-    let mut folders = vec![PathBuf::from("src/store")];
     let mut found = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.is_dir() {
-                folders.push(path);
-                continue;
-            }
-            let text = fs::read_to_string(&path).unwrap();
-            let code = text.split("#[cfg(test)]").next().unwrap();
-            let names_a_table = |literal: &String| {
-                ["FROM ", "JOIN ", "INTO ", "UPDATE "].iter().any(|word| tables_after(literal, word).next().is_some())
-            };
-            found.extend(strings_in(code).into_iter().filter(names_a_table).map(|literal| (relative(&path), literal)));
-        }
+    for path in sources::below("src/store") {
+        let text = fs::read_to_string(&path).unwrap();
+        let code = text.split("#[cfg(test)]").next().unwrap();
+        let names_a_table = |literal: &String| {
+            ["FROM ", "JOIN ", "INTO ", "UPDATE "].iter().any(|word| tables_after(literal, word).next().is_some())
+        };
+        found.extend(strings_in(code).into_iter().filter(names_a_table).map(|literal| (relative(&path), literal)));
     }
     found
 }
