@@ -145,11 +145,7 @@ where
     for<'q> i64: Encode<'q, DB> + Type<DB>,
     for<'q> Uuid: Encode<'q, DB> + Type<DB>,
 {
-    let mut query = QueryBuilder::new(letter_columns!());
-    query.push(FROM_LETTERS).push(" WHERE ");
-    if let Some(project) = project {
-        query.push("dead_letters.project_id = ").push_bind(project.0).push(" AND ");
-    }
+    let mut query = letters(letter_columns!(), project);
     query.push("letter_id < ").push_bind(after.unwrap_or(Uuid::max()));
     query.push(" ORDER BY letter_id DESC LIMIT ").push_bind(i64::from(limit));
     query
@@ -161,12 +157,21 @@ where
     for<'q> i64: Encode<'q, DB> + Type<DB>,
     for<'q> Uuid: Encode<'q, DB> + Type<DB>,
 {
-    let mut query = QueryBuilder::new(concat!(letter_columns!(), ", content"));
+    let mut query = letters(concat!(letter_columns!(), ", content"), project);
+    query.push("letter_id = ").push_bind(id);
+    query
+}
+
+/// Up to the condition on the id.
+fn letters<DB: Database>(columns: &'static str, project: Option<ProjectId>) -> QueryBuilder<DB>
+where
+    for<'q> i64: Encode<'q, DB> + Type<DB>,
+{
+    let mut query = QueryBuilder::new(columns);
     query.push(FROM_LETTERS).push(" WHERE ");
     if let Some(project) = project {
         query.push("dead_letters.project_id = ").push_bind(project.0).push(" AND ");
     }
-    query.push("letter_id = ").push_bind(id);
     query
 }
 

@@ -89,17 +89,13 @@ pub fn parse_letter_page(query: &str) -> Result<(u32, Option<Uuid>), String> {
 
 /// The cursor of receipts as clients see it: opaque, base64url of the hour in microseconds and the id of the key.
 pub fn encode_receipt_cursor(hour: DateTime<Utc>, key_id: &str) -> String {
-    let mut bytes = hour.timestamp_micros().to_be_bytes().to_vec();
-    bytes.extend_from_slice(key_id.as_bytes());
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    encode_place(hour, key_id.as_bytes())
 }
 
 fn decode_receipt_cursor(text: &str, project: ProjectId) -> Result<AfterReceipt, String> {
     let cursor = || {
-        let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
-        let (micros, key_id) = bytes.split_first_chunk::<8>()?;
-        let hour = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
-        Some(AfterReceipt { hour, project, key_id: String::from_utf8(key_id.to_vec()).ok()? })
+        let (hour, key_id) = decode_place(text)?;
+        Some(AfterReceipt { hour, project, key_id: String::from_utf8(key_id).ok()? })
     };
     cursor().ok_or_else(|| no_cursor(text))
 }
@@ -128,19 +124,26 @@ fn pairs(query: &str) -> impl Iterator<Item = Result<(Cow<'_, str>, Cow<'_, str>
 
 /// The cursor as clients see it: opaque, base64url of the time in microseconds and the run id.
 pub fn encode_cursor(cursor: &Cursor) -> String {
-    let mut bytes = cursor.started_at.timestamp_micros().to_be_bytes().to_vec();
-    bytes.extend_from_slice(cursor.run_id.as_bytes());
-    BASE64_URL_SAFE_NO_PAD.encode(bytes)
+    encode_place(cursor.started_at, cursor.run_id.as_bytes())
 }
 
 fn decode_cursor(text: &str) -> Result<Cursor, String> {
     let cursor = || {
-        let bytes: [u8; 24] = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?.try_into().ok()?;
-        let (micros, run_id) = bytes.split_first_chunk::<8>()?;
-        let started_at = DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?;
-        Some(Cursor { started_at, run_id: Uuid::from_slice(run_id).ok()? })
+        let (started_at, run_id) = decode_place(text)?;
+        Some(Cursor { started_at, run_id: Uuid::from_slice(&run_id).ok()? })
     };
     cursor().ok_or_else(|| no_cursor(text))
+}
+
+/// A place in a list that is sorted by time, and by something else where times are equal.
+fn encode_place(moment: DateTime<Utc>, rest: &[u8]) -> String {
+    BASE64_URL_SAFE_NO_PAD.encode([&moment.timestamp_micros().to_be_bytes(), rest].concat())
+}
+
+fn decode_place(text: &str) -> Option<(DateTime<Utc>, Vec<u8>)> {
+    let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok()?;
+    let (micros, rest) = bytes.split_first_chunk::<8>()?;
+    Some((DateTime::from_timestamp_micros(i64::from_be_bytes(*micros))?, rest.to_vec()))
 }
 
 fn parse_limit(text: &str) -> Result<u32, String> {
