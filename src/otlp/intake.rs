@@ -30,6 +30,8 @@ impl SliceBounds {
     /// Some thousand items are a transaction of a fraction of a second; an item that is larger than the rest of this is
     /// a slice alone.
     pub const SLICE: SliceBounds = SliceBounds { items_max: 2000, bytes_max: 4 << 20, heap_bytes_max: 8 << 20 };
+    /// A transaction of some hundredths of a second, for when others wait behind it.
+    pub const SHORT: SliceBounds = SliceBounds { items_max: 128, ..SliceBounds::SLICE };
     /// The whole request at once.
     pub const WHOLE: SliceBounds =
         SliceBounds { items_max: usize::MAX, bytes_max: usize::MAX, heap_bytes_max: usize::MAX };
@@ -214,6 +216,11 @@ impl<T> Intake<T> {
             heap_bytes: 0,
             slice_bytes: 0,
         }
+    }
+
+    /// Before anything is read.
+    pub fn set_bounds(&mut self, bounds: SliceBounds) {
+        self.bounds = bounds;
     }
 
     /// Whether an item of `bytes` still belongs into this slice. One always does.

@@ -48,6 +48,12 @@ impl Slices<Metric> {
 }
 
 impl<T> Slices<T> {
+    /// The same in short slices, asked before the first one is read: others wait for each of them.
+    pub fn short(mut self) -> Slices<T> {
+        self.intake.set_bounds(SliceBounds::SHORT);
+        self
+    }
+
     /// The next slice. The first is the whole request, unless that is large: then [`Slices::is_done`] says no.
     pub fn next_slice(&mut self) -> Result<Request<T>, Malformed> {
         if !self.is_done {

@@ -30,6 +30,7 @@ impl Pipeline {
         room: Room,
     ) -> Result<Done, Refusal> {
         let hold = room.deadline.saturating_duration_since(Instant::now());
+        let slices = if self.queue.is_shared() { slices.short() } else { slices };
         let (making, items_max) = (self.making(&charge.key), self.decode_limits.spans_max as u64);
         let incoming = Incoming { slices, making, items_max, unaccounted: (1, sent_bytes) };
         let (mut charge, taken) = self.first_slice(incoming, charge, room.deadline).await?;

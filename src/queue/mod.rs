@@ -201,6 +201,11 @@ impl Queue {
         }
     }
 
+    /// Whether more than one tenant sends: then requests had better come in short slices.
+    pub fn is_shared(&self) -> bool {
+        self.lock().jobs.is_shared(Instant::now())
+    }
+
     /// No more jobs are taken in; those inside are still handed out.
     pub fn close(&self) {
         self.lock().closed = true;

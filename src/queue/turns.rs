@@ -9,6 +9,8 @@ use crate::model::id::ProjectId;
 
 /// Items that a tenant may take in one turn: one usual request of an exporter.
 const QUANTUM_ITEMS: usize = 512;
+/// The same while others send: what they wait for at most.
+const SHARED_QUANTUM_ITEMS: usize = 128;
 /// A tenant counts as sending for so long after its last request.
 const PRESENT: Duration = Duration::from_secs(1);
 
@@ -82,6 +84,7 @@ impl<T> Turns<T> {
     /// A batch of at most `max`, and of at least one thing unless nothing waits of those who `may` have a turn.
     pub fn take(&mut self, max: Size, now: Instant, may: impl Fn(ProjectId) -> bool) -> Vec<T> {
         let is_shared = self.is_shared(now);
+        let quantum = if is_shared { SHARED_QUANTUM_ITEMS } else { QUANTUM_ITEMS };
         let (mut taken, mut total) = (Vec::new(), Size::default());
         let (mut turns, mut skipped) = (self.order.len(), 0);
         while let Some(&project) = self.order.front() {
@@ -99,7 +102,7 @@ impl<T> Turns<T> {
                 continue;
             }
             let Some(lane) = self.lanes.get_mut(&project) else { break };
-            lane.deficit = lane.deficit.saturating_add(QUANTUM_ITEMS);
+            lane.deficit = lane.deficit.saturating_add(quantum);
             while let Some(next) = lane.waiting.front() {
                 let size = next.size;
                 if size.items > lane.deficit {
@@ -107,7 +110,7 @@ impl<T> Turns<T> {
                 }
                 if !taken.is_empty() && !total.and(size).fits(max) {
                     // It keeps its turn and what it saved for it.
-                    lane.deficit -= QUANTUM_ITEMS.min(lane.deficit);
+                    lane.deficit -= quantum.min(lane.deficit);
                     return taken;
                 }
                 total = total.and(size);
@@ -181,11 +184,11 @@ mod tests {
         turns.push(ProjectId(2), (2, 0), items(2000), now);
         turns.push(ProjectId(1), (1, 20), items(256), now);
         assert!(turns.is_shared(now) && !turns.is_shared(now + PRESENT));
-        assert_eq!(turns.take(MAX, now, |_| true), [(1, 15), (1, 16)]);
+        assert_eq!(turns.take(MAX, now, |_| true), [(1, 15)], "larger than a turn: it saved for it");
         let next = turns.take(MAX, now, |project| project != ProjectId(1));
         assert_eq!(next, [(2, 0)], "one that may not is passed over, and a large thing is saved for");
         assert!(turns.take(MAX, now, |project| project != ProjectId(1)).is_empty());
-        assert_eq!(turns.take(MAX, now, |_| true), [(1, 17), (1, 18)]);
+        assert_eq!(turns.take(MAX, now, |_| true), [(1, 16)]);
     }
 
     #[test]
