@@ -79,6 +79,7 @@ impl App {
     pub async fn bind(config: Config) -> anyhow::Result<App> {
         let prices = Arc::new(load_prices(&config.prices)?);
         let store = open_store(&config, prices.clone()).await?;
+        store.claim()?;
         let tls = config.tls.is_on().then(|| tls::watch_files(config.tls.clone())).transpose();
         let tls = tls.map_err(|error| ConfigError::new("tls", format_args!("{error:#}")))?;
         let counters = Arc::new(Counters::default());
@@ -179,6 +180,7 @@ pub async fn open_store(config: &Config, prices: Arc<Prices>) -> anyhow::Result<
         inline_steps_max: config.runs.inline_steps,
         readers_max: config.database.read_connections,
         shown_steps_max: config.runs.max_steps_shown,
+        sqlite_log_bytes_max: config.database.sqlite_log_bytes.as_u64(),
     };
     store::open(&config.database.url, tuning, prices).await
 }
