@@ -74,6 +74,7 @@ pub const FAULTS: &[Fault] = faults![
     "F30" All SQLITE torn::f30: "loss of power: what was not synced is gone, at many moments",
     "F32" All SQLITE locks::f32: "another process holds the SQLite file; a second collector is started on it",
     "F33" All SQLITE locks::f33: "a long reader keeps SQLite from checkpoints",
+    "F34" All BOTH machine::f34: "the collector's clock jumps by an hour and by ten years, and steps back each second",
     "F36" Short POSTGRES postgres::f36: "the database becomes read-only",
     "F38" All BOTH data::f38: "values that databases refuse: NUL, lone surrogates, deep nesting, long names",
     "F39" Short BOTH data::f39: "a trigger refuses one step among a hundred",
