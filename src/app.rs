@@ -21,7 +21,7 @@ use crate::config::{self, Config, ConfigError, RunScope};
 use crate::otlp::DecodeLimits;
 use crate::pipeline::Pipeline;
 use crate::prices::Prices;
-use crate::queue::{Budget, Queue};
+use crate::queue::{Budget, Queue, memory};
 use crate::receiver::connection::{Phase, Terms};
 use crate::receiver::grpc_services::{self, Health};
 use crate::receiver::listen::{self, Bounds, Door, Listener};
@@ -221,6 +221,21 @@ pub fn life_cycle(config: &Config) -> LifeCycle {
     }
 }
 
+/// What requests may take of the memory, told when it is less than was configured.
+fn request_bytes_max(config: &Config) -> u64 {
+    let (configured, limit) = (config.ingest.queue_bytes.as_u64(), memory::process_limit_bytes());
+    let bytes = memory::request_bytes_max(configured, limit);
+    if bytes < configured {
+        tracing::warn!(
+            "this process may have {} MiB of memory: {} MiB of requests wait in it at most, and not {} (ingest.queue_bytes)",
+            limit.unwrap_or_default() >> 20,
+            bytes >> 20,
+            configured >> 20
+        );
+    }
+    bytes
+}
+
 fn decode_limits(limits: &config::Limits) -> DecodeLimits {
     DecodeLimits { spans_max: limits.request_spans, span_items_max: limits.span_items, depth_max: limits.value_depth }
 }
@@ -292,7 +307,7 @@ impl Parts {
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
             admission: Arc::new(Admission::new(store.clone(), counters.clone(), circuit.clone(), config.quota.clone())),
-            budget: Budget::new(config.ingest.queue_bytes.as_u64(), counters.clone()),
+            budget: Budget::new(request_bytes_max(config), counters.clone()),
             queue: Arc::new(Queue::new(config.database.write_connections)),
             circuit: circuit.clone(),
             spool,

@@ -71,8 +71,7 @@ impl SqliteStore {
         file::own(Path::new(path)).with_context(|| format!("cannot create the SQLite file {path:?}"))?;
         let file = SqliteConnectOptions::new().filename(Path::new(path)).busy_timeout(BUSY_MAX);
         let options = durable(file.clone()).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-        let mut connection =
-            options.connect().await.with_context(|| format!("cannot open the SQLite file {path:?}"))?;
+        let mut connection = options.connect().await.map_err(|error| unopened(path, error))?;
         assert_durable(&mut connection).await?;
         let readers = |connections_max| {
             let pool = SqlitePoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_MAX);
@@ -84,6 +83,18 @@ impl SqliteStore {
         let checkpointer = Mutex::default();
         Ok(SqliteStore { options, readers, keys, connection, checkpointer, leases, claim, tuning, prices })
     }
+}
+
+/// Why a file cannot be opened, and what helps when it is damaged: result codes CORRUPT and NOTADB.
+fn unopened(path: &str, error: sqlx::Error) -> anyhow::Error {
+    let help = match &*super::error::code(&error) {
+        "11" | "26" => {
+            ": it is damaged, or was never one; put a backup in its place, or save what can be read of it by \
+             `sqlite3 FILE .recover`"
+        }
+        _ => "",
+    };
+    anyhow::Error::new(error).context(format!("cannot open the SQLite file {path:?}{help}"))
 }
 
 /// One statement as a transaction of its own on the writing connection.

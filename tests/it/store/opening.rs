@@ -24,6 +24,19 @@ async fn a_sqlite_store_needs_a_file() {
 }
 
 #[tokio::test]
+async fn a_damaged_sqlite_file_is_left_alone_and_help_is_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.db");
+    let bytes = [7; 100_000];
+    std::fs::write(&path, bytes).unwrap();
+    let url = format!("sqlite://{}", path.display());
+    let error = open(&url, Tuning::default(), Arc::default()).await.err().expect("refused");
+    let told = format!("{error:#}");
+    assert!(told.contains("damaged.db") && told.contains(".recover"), "{told}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[tokio::test]
 async fn a_postgres_server_may_be_away_at_open() {
     // Nothing listens on port 1.
     let store = open("postgres://nobody@127.0.0.1:1/db", Tuning::default(), Arc::default()).await.unwrap();
