@@ -227,7 +227,7 @@ impl ConfigError {
 /// What flags of the command line set, above everything else. `None` where a flag is absent.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub struct Flags {
-    /// sqlite://PATH or postgres://USER:PASSWORD@HOST/DATABASE
+    /// sqlite://PATH or postgres://USER:PASSWORD@HOST[,HOST…]/DATABASE
     #[arg(long, global = true, value_name = "URL")]
     pub database_url: Option<String>,
     /// Address of OTLP/HTTP and the API, such as 127.0.0.1:4318

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use sqlx::postgres::PgDatabaseError;
+
 use super::StoreError;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,7 @@ pub(super) fn never_the_data(error: sqlx::Error) -> sqlx::Error {
 fn classify(error: &sqlx::Error) -> Class {
     use sqlx::Error::*;
     match error {
+        Database(_) if is_stale_plan(error) => Class::Unavailable,
         Database(database) => match database.code() {
             Some(code) if database.try_downcast_ref::<sqlx::sqlite::SqliteError>().is_some() => sqlite(&code),
             code => sqlstate(code),
@@ -70,6 +73,34 @@ fn sqlite(code: &str) -> Class {
         18..=20 => Class::Data,
         // ERROR, CORRUPT, MISUSE, RANGE, NOTADB and the rest.
         _ => Class::Broken,
+    }
+}
+
+/// The session prepared a statement before somebody changed the schema under it. Another session knows nothing of that.
+fn is_stale_plan(error: &sqlx::Error) -> bool {
+    let routine = error.as_database_error().and_then(|error| error.try_downcast_ref::<PgDatabaseError>()?.routine());
+    // The code is 0A000, which is said of much else, and the text is in the server's language.
+    routine == Some("RevalidateCachedQuery")
+}
+
+/// Whatever is asked in this session of Postgres again would be answered the same: it is read-only, or is not the one that
+/// prepared our statements.
+pub(super) fn is_session_spoilt(error: &sqlx::Error) -> bool {
+    matches!(code(error).as_str(), "25006") || is_statement_unknown(error) || is_stale_plan(error)
+}
+
+/// A prepared statement is unknown, or is there already: somebody gives us other sessions than those we prepared it in.
+fn is_statement_unknown(error: &sqlx::Error) -> bool {
+    matches!(code(error).as_str(), "26000" | "42P05")
+}
+
+/// What an operator should know beside the text of the database.
+pub(super) fn hint(error: &sqlx::Error) -> &'static str {
+    if is_statement_unknown(error) {
+        " (behind a pooler in transaction mode? PgBouncer needs version 1.21 and max_prepared_statements for it; \
+         otherwise set pool_mode = session)"
+    } else {
+        ""
     }
 }
 

@@ -51,7 +51,7 @@ pub enum StoreError {
     #[error("store refused the data (code {})", error::code(.0))]
     Data(sqlx::Error),
     /// Our statement or our schema is wrong: loud, and nothing is blamed on the data.
-    #[error("store and program disagree: {0}")]
+    #[error("store and program disagree: {}{}", .0, error::hint(.0))]
     Broken(sqlx::Error),
 }
 
@@ -80,7 +80,7 @@ impl Default for Tuning {
 }
 
 /// The store at `url`: `sqlite://path` or `postgres://user@host/database`. A SQLite file is created if it is missing;
-/// a Postgres server may be away and is looked for on first use. `prices` price what is merged of several versions.
+/// a Postgres server may be away and is looked for on first use, and with `host1,host2` the one of them that takes writes. `prices` price what is merged of several versions.
 pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Result<Arc<dyn Store>> {
     match url.split_once("://") {
         Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, tuning, prices).await?)),

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::collector::{last_lines, signal};
 use crate::ports::free_address;
 
-const USER: &str = "vectoros";
+pub const USER: &str = "vectoros";
 
 /// What every cluster begins as: made once, copied for each.
 pub struct Template {
@@ -41,7 +41,7 @@ impl Template {
     }
 
     /// A program of Postgres as its owner, in a folder that it may enter.
-    fn command(&self, folder: &Path, name: &str) -> Command {
+    pub fn command(&self, folder: &Path, name: &str) -> Command {
         let program = self.bin.join(name);
         let mut command = match self.owner {
             None => Command::new(program),
@@ -55,7 +55,7 @@ impl Template {
         command
     }
 
-    async fn give(&self, folder: &Path) -> anyhow::Result<()> {
+    pub async fn give(&self, folder: &Path) -> anyhow::Result<()> {
         if let Some(owner) = self.owner {
             run(Command::new("chown").arg(owner).arg(folder)).await?;
         }
@@ -102,6 +102,29 @@ impl Cluster {
             }
         }
         Ok(cluster)
+    }
+
+    /// A standby that follows the server at `port`, under the name `standby`.
+    pub async fn standby(template: &Arc<Template>, port: u16) -> anyhow::Result<Cluster> {
+        let folder = TempDir::new()?;
+        template.give(folder.path()).await?;
+        let data = folder.path().join("data");
+        let primary = format!("host=127.0.0.1 port={port} user={USER} application_name=standby");
+        // Beside the real `initdb`, where the PATH may hold a link to that alone.
+        let initdb = std::fs::canonicalize(template.bin.join("initdb"))?;
+        let mut copy = template.command(folder.path(), &initdb.with_file_name("pg_basebackup").display().to_string());
+        copy.args(["-d", &primary, "-X", "stream", "-c", "fast", "-R", "--no-sync", "-D"]).arg(&data);
+        run(&mut copy).await?;
+        let port = free_address().port();
+        let standby = Cluster { template: template.clone(), folder, mount: None, data, port, settings: String::new() };
+        standby.begin().await?;
+        Ok(standby)
+    }
+
+    /// Makes a standby the primary.
+    pub async fn promote(&self) -> anyhow::Result<()> {
+        let mut command = self.template.command(self.folder.path(), "pg_ctl");
+        run(command.arg("-D").arg(&self.data).args(["-t", "60", "-w", "promote"])).await
     }
 
     pub fn url(&self) -> String {

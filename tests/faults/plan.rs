@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use crate::faults::{clients, data, disk, killed, locks, machine, memory, network, postgres, torn};
+use crate::faults::{clients, data, disk, failover, killed, locks, machine, memory, network, pooler, postgres, torn};
 use crate::report::Row;
 use crate::rig::{Context, Kind};
 
@@ -76,7 +76,10 @@ pub const FAULTS: &[Fault] = faults![
     "F32" All SQLITE locks::f32: "another process holds the SQLite file; a second collector is started on it",
     "F33" All SQLITE locks::f33: "a long reader keeps SQLite from checkpoints",
     "F34" All BOTH machine::f34: "the collector's clock jumps by an hour and by ten years, and steps back each second",
+    "F35" All POSTGRES failover::f35: "the primary stops at once under load, and its standby takes its place",
+    "F35b" All POSTGRES failover::f35b: "the primary is cut off from its standby, COMMITs hang, and then the standby takes its place",
     "F36" Short POSTGRES postgres::f36: "the database becomes read-only",
+    "F37" All POSTGRES pooler::f37: "PgBouncer before Postgres, and restarts of both",
     "F38" All BOTH data::f38: "values that databases refuse: NUL, lone surrogates, deep nesting, long names",
     "F39" Short BOTH data::f39: "a trigger refuses one step among a hundred",
     "F40" Short BOTH data::f40: "a column of the steps is renamed under load",

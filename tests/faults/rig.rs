@@ -13,6 +13,7 @@ use crate::cluster::{Cluster, Template, run};
 use crate::collector::{Collector, Launch, last_lines};
 use crate::join::{Database, join};
 use crate::ledger::{Ledger, Trouble};
+use crate::pooler::PgBouncer;
 use crate::report::Row;
 use crate::sender::{Client, Load, Senders, Target, Way};
 use crate::wire::Wire;
@@ -62,6 +63,10 @@ pub struct Setup {
     pub has_wire: bool,
     /// So do the senders the collector, each protocol by one of its own.
     pub has_client_wires: bool,
+    /// Postgres has a standby, and the collector knows both.
+    pub has_standby: bool,
+    /// The collector reaches Postgres by PgBouncer.
+    pub has_pooler: bool,
     pub postgres: Vec<&'static str>,
     /// The database has a file system of its own, of so many MiB.
     pub disk_mib: Option<u32>,
@@ -75,6 +80,8 @@ pub struct Rig {
     pub collector: Collector,
     pub ledger: Arc<Ledger>,
     pub database: Database,
+    pooler: Option<PgBouncer>,
+    standby: Option<Standby>,
     cluster: Option<Cluster>,
     wire: Option<Wire>,
     pub client_wires: Vec<Wire>,
@@ -94,7 +101,7 @@ impl Rig {
     /// Starts everything and waits until the load flows.
     pub async fn start(context: &Context, setup: Setup) -> anyhow::Result<Rig> {
         let begin = Instant::now();
-        let (mut cluster, mut file, mut wire) = (None, None, None);
+        let (mut cluster, mut file, mut wire, mut standby, mut pooler) = (None, None, None, None, None);
         let database = match context.store {
             Kind::Postgres => {
                 let template = context.template.as_ref().context("no Postgres server was found")?;
@@ -110,6 +117,15 @@ impl Rig {
         if let (true, Some(cluster)) = (setup.has_wire, &cluster) {
             let made = wire.insert(Wire::to(format!("127.0.0.1:{}", cluster.port), context.seed).await?);
             url = made.instead_of(&url)?;
+        }
+        if let (Some(cluster), Some(template)) = (&cluster, &context.template) {
+            if setup.has_standby {
+                let made = standby.insert(Standby::follow(cluster, template, context.seed).await?);
+                url = made.url_of_both(cluster);
+            }
+            if setup.has_pooler {
+                url = pooler.insert(PgBouncer::start(template, cluster.port).await?).url();
+            }
         }
         let collector = Collector::start(&url, setup.launch).await?;
         let ledger = Arc::new(Ledger::new(context.seed, context.ledger_file.as_deref())?);
@@ -128,6 +144,8 @@ impl Rig {
             collector,
             ledger,
             database,
+            pooler,
+            standby,
             cluster,
             wire,
             client_wires,
@@ -192,6 +210,24 @@ impl Rig {
 
     pub fn cluster(&self) -> anyhow::Result<&Cluster> {
         self.cluster.as_ref().context("this fault is one of Postgres")
+    }
+
+    pub fn pooler(&self) -> anyhow::Result<&PgBouncer> {
+        self.pooler.as_ref().context("this fault needs a pooler")
+    }
+
+    /// The way from the standby to its primary.
+    pub fn replication(&self) -> anyhow::Result<&Wire> {
+        Ok(&self.standby.as_ref().context("this fault needs a standby")?.wire)
+    }
+
+    /// From now on the standby is the server, and the primary of before is gone.
+    pub async fn promote_standby(&mut self) -> anyhow::Result<()> {
+        let standby = self.standby.take().context("this fault needs a standby")?;
+        standby.cluster.promote().await?;
+        self.database = Database::Postgres(standby.cluster.url());
+        self.cluster = Some(standby.cluster);
+        Ok(())
     }
 
     pub fn wire(&self) -> anyhow::Result<&Wire> {
@@ -312,6 +348,26 @@ impl Rig {
             notes: self.notes,
             problems,
         })
+    }
+}
+
+/// A second server, and the wire by which it follows the first.
+struct Standby {
+    cluster: Cluster,
+    wire: Wire,
+}
+
+impl Standby {
+    async fn follow(primary: &Cluster, template: &Arc<Template>, seed: u64) -> anyhow::Result<Standby> {
+        let wire = Wire::to(format!("127.0.0.1:{}", primary.port), seed).await?;
+        let cluster = Cluster::standby(template, wire.address.port()).await?;
+        Ok(Standby { cluster, wire })
+    }
+
+    fn url_of_both(&self, primary: &Cluster) -> String {
+        let host = format!("127.0.0.1:{}", primary.port);
+        primary.url().replace(&host, &format!("{host},127.0.0.1:{}", self.cluster.port))
+            + "?target_session_attrs=read-write"
     }
 }
 

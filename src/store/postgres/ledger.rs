@@ -30,9 +30,8 @@ impl Ledger for PostgresStore {
             .bind(project.0)
             .bind(storable::text(key_id).into_owned())
             .bind(hour_of(since))
-            .fetch_one(&self.pool)
-            .await?;
-        Ok(ledger::used(sums))
+            .fetch_one(self.servers.readers());
+        Ok(ledger::used(self.ask(sums).await?))
     }
 
     async fn add_refusals(&self, refusals: &BTreeMap<RefusalKey, RefusalTally>) -> Result<(), StoreError> {
@@ -44,7 +43,7 @@ impl Ledger for PostgresStore {
         let (agents, reasons): (Vec<String>, Vec<String>) = (texts(|key| &key.user_agent), texts(|key| key.reason));
         let key_ids: Vec<String> = texts(|key| &key.key_id);
         let detail = |tally: &RefusalTally| storable::text(&tally.last_detail).into_owned();
-        sqlx::query(ADD_REFUSALS)
+        let added = sqlx::query(ADD_REFUSALS)
             .bind(refusals.keys().map(|key| key.project.0).collect::<Vec<_>>())
             .bind(key_ids)
             .bind(refusals.keys().map(|key| key.hour).collect::<Vec<_>>())
@@ -55,18 +54,18 @@ impl Ledger for PostgresStore {
             .bind(refusals.values().map(|tally| tally.last_at).collect::<Vec<_>>())
             .bind(refusals.values().map(|tally| tally.last_transport).collect::<Vec<_>>())
             .bind(refusals.values().map(detail).collect::<Vec<_>>())
-            .execute(&self.pool)
-            .await?;
+            .execute(self.servers.readers());
+        self.ask(added).await?;
         Ok(())
     }
 
     async fn receipts(&self, asked: &Asked, after: Option<&AfterReceipt>, limit: u32) -> Result<Receipts, StoreError> {
         let mut query = ledger::list_receipts::<Postgres>(asked, after, limit);
-        let rows: Vec<ReceiptColumns> = query.build_query_as().fetch_all(&self.pool).await?;
+        let rows: Vec<ReceiptColumns> = self.ask(query.build_query_as().fetch_all(self.servers.readers())).await?;
         let (mut page, rejected) = ledger::page(rows, asked, limit);
         if let Some(asked) = rejected {
             let mut query = ledger::list_rejections::<Postgres>(&asked);
-            let rows: Vec<RejectedColumns> = query.build_query_as().fetch_all(&self.pool).await?;
+            let rows: Vec<RejectedColumns> = self.ask(query.build_query_as().fetch_all(self.servers.readers())).await?;
             ledger::join(&mut page, rows);
         }
         Ok(page)
@@ -74,13 +73,13 @@ impl Ledger for PostgresStore {
 
     async fn receipt_totals(&self, asked: &Asked) -> Result<Counts, StoreError> {
         let mut query = ledger::total_receipts::<Postgres>(asked);
-        let row: CountsRow = query.build_query_as().fetch_one(&self.pool).await?;
+        let row: CountsRow = self.ask(query.build_query_as().fetch_one(self.servers.readers())).await?;
         Ok(row.into())
     }
 
     async fn refusals(&self, asked: &Asked, details: bool, limit: u32) -> Result<Vec<RefusedRow>, StoreError> {
         let mut query = ledger::list_refusals::<Postgres>(asked, details, limit);
-        Ok(query.build_query_as().fetch_all(&self.pool).await?)
+        Ok(self.ask(query.build_query_as().fetch_all(self.servers.readers())).await?)
     }
 
     async fn dead_letters(
@@ -90,7 +89,7 @@ impl Ledger for PostgresStore {
         limit: u32,
     ) -> Result<Vec<LetterRow>, StoreError> {
         let mut query = ledger::list_letters::<Postgres>(project, after, limit);
-        Ok(query.build_query_as().fetch_all(&self.pool).await?)
+        Ok(self.ask(query.build_query_as().fetch_all(self.servers.readers())).await?)
     }
 
     async fn dead_letter(
@@ -99,12 +98,13 @@ impl Ledger for PostgresStore {
         id: Uuid,
     ) -> Result<Option<(LetterRow, Vec<u8>)>, StoreError> {
         let mut query = ledger::letter::<Postgres>(project, id);
-        let letter: Option<WholeLetter> = query.build_query_as().fetch_optional(&self.pool).await?;
+        let letter: Option<WholeLetter> =
+            self.ask(query.build_query_as().fetch_optional(self.servers.readers())).await?;
         Ok(letter.map(|letter| (letter.row, letter.content)))
     }
 
     async fn project_named(&self, name: &str) -> Result<Option<ProjectId>, StoreError> {
         let query = sqlx::query_scalar(queries::PROJECT).bind(storable::text(name).into_owned());
-        Ok(query.fetch_optional(&self.pool).await?.map(ProjectId))
+        Ok(self.ask(query.fetch_optional(self.servers.readers())).await?.map(ProjectId))
     }
 }

@@ -3,10 +3,12 @@
 pub mod clients;
 pub mod data;
 pub mod disk;
+pub mod failover;
 pub mod killed;
 pub mod locks;
 pub mod machine;
 pub mod memory;
 pub mod network;
+pub mod pooler;
 pub mod postgres;
 pub mod torn;

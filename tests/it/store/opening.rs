@@ -48,6 +48,50 @@ async fn a_postgres_server_may_be_away_at_open() {
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
 }
 
+/// The first of two servers is away, then the other way round, then both.
+#[tokio::test]
+async fn of_several_servers_the_one_that_takes_writes_is_used() {
+    let database = Database::postgres().await;
+    let (before, after) = database.url.split_once('@').unwrap();
+    let (host, rest) = after.split_once('/').unwrap();
+    for hosts in
+        [format!("127.0.0.1:1,{host}"), format!("{host},127.0.0.1:1"), format!("127.0.0.1:1,127.0.0.1:2,{host}")]
+    {
+        let several = Database::at(&format!("{before}@{hosts}/{rest}&target_session_attrs=read-write"));
+        let store = several.store(TUNING).await;
+        store.ping().await.unwrap();
+        let project = project(store.as_ref(), "p").await;
+        write(store.as_ref(), &[batch(project, vec![span(project, 1, 1)])]).await;
+        assert_eq!(row(store.as_ref(), project, 1).await.step_count, 1);
+    }
+    // A query alone finds it too, if only at the second try.
+    let url = format!("{before}@127.0.0.1:1,{host}/{rest}");
+    let store = open(&url, TUNING, Arc::default()).await.unwrap();
+    assert!(matches!(store.key("none").await, Err(StoreError::Unavailable(_))));
+    assert!(store.key("none").await.unwrap().is_none());
+
+    let away = open("postgres://me:s3cret@127.0.0.1:1,127.0.0.1:2/db", TUNING, Arc::default()).await.unwrap();
+    let told = away.ping().await.unwrap_err().to_string();
+    assert!(told.contains("127.0.0.1:1: ") && told.contains("127.0.0.1:2: ") && !told.contains("s3cret"), "{told}");
+}
+
+/// Another version changed the type of a column; the plans of sessions that are open do not fit any more.
+#[tokio::test]
+async fn a_reader_whose_plan_is_stale_gets_another_session() {
+    use sqlx::Connection;
+    let database = Database::postgres().await;
+    let store = database.store(TUNING).await;
+    let project = project(store.as_ref(), "p").await;
+    write(store.as_ref(), &[batch(project, vec![span(project, 1, 1)])]).await;
+    row(store.as_ref(), project, 1).await;
+    let mut admin = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::query("ALTER TABLE runs ALTER COLUMN name TYPE varchar").execute(&mut admin).await.unwrap();
+    let error = store.run(project, uuid::Uuid::from_u128(1)).await.unwrap_err();
+    assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
+    assert_eq!(error.code(), "0A000");
+    row(store.as_ref(), project, 1).await;
+}
+
 #[tokio::test]
 async fn a_sqlite_file_keeps_its_content() {
     let database = Database::sqlite().await;
