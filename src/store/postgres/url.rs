@@ -42,6 +42,10 @@ pub(super) fn read(url: &str) -> anyhow::Result<Named> {
         return Ok(Named { urls: vec![url.to_owned()], role });
     }
     if hosts.len() > 1 {
+        ensure!(
+            !user.is_empty() || !tail.contains('@'),
+            "the database URL: write @, /, ? and # of names and passwords as %40, %2F, %3F and %23"
+        );
         for (place, host) in (1..).zip(&hosts) {
             check(host).with_context(|| format!("host {place} of the database URL"))?;
         }
@@ -161,7 +165,8 @@ mod tests {
             ("postgres://u:s3cret@h1/db?target_session_attrs=standby", "takes no writes"),
             ("postgres://u:s3cret@/db?host=a,b,c&port=1,2", "3 hosts and 2 ports"),
             ("u:s3cret@h1", "must begin with postgres://"),
-            ("postgres://u:1,s3cret/@h1,h2/db", "host 2 of the database URL"),
+            ("postgres://u:1,s3cret/@h1,h2/db", "%2F"),
+            ("postgres://u:1,s3cret#@h1,h2/db", "%23"),
         ] {
             let error = read(url).map(|named| panic!("{url}: {named:?}")).unwrap_err();
             let text = format!("{error:#}");
