@@ -135,18 +135,23 @@ pub struct NewKey {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// What writers need of a store.
 #[async_trait]
-pub trait Store: Ledger {
+pub trait Writable: Send + Sync {
+    /// Can the store commit now?
+    async fn ping(&self) -> Result<(), StoreError>;
+    /// A connection that one writer task owns.
+    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError>;
+}
+
+#[async_trait]
+pub trait Store: Ledger + Writable {
     /// Applies what is missing of the schema and makes partitions ahead of time. Safe beside other replicas.
     async fn migrate(&self) -> anyhow::Result<()>;
     /// Makes the day partitions around `today` that are missing; to be called every few hours. Nothing to do on SQLite.
     async fn make_partitions(&self, _today: NaiveDate) -> Result<(), StoreError> {
         Ok(())
     }
-    /// Can the store commit now?
-    async fn ping(&self) -> Result<(), StoreError>;
-    /// A connection that one writer task owns.
-    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError>;
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError>;
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError>;
     /// Assembles again up to `limit` runs that are due at `now`, each by one replica only. How many there were.

@@ -28,8 +28,8 @@ use uuid::Uuid;
 use self::connection::{Lent, TRANSACTION_MAX, within};
 use super::columns::{KeyRow, RunRow, decoded};
 use super::{
-    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read,
-    remap, storable, sweep, write,
+    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, Writable, queries,
+    read, remap, storable, sweep, write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
@@ -86,22 +86,7 @@ impl PostgresStore {
 }
 
 #[async_trait]
-impl Store for PostgresStore {
-    async fn migrate(&self) -> anyhow::Result<()> {
-        let mut connection = self.connect().await.map_err(StoreError::from)?;
-        server::check(&mut connection).await?;
-        // Not `run`, whose future the compiler cannot see to be `Send`.
-        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(super::migration_error)?;
-        partitions::make_partitions(&mut connection, Utc::now().date_naive()).await.map_err(StoreError::from)?;
-        Ok(connection.close().await.map_err(StoreError::from)?)
-    }
-
-    async fn make_partitions(&self, today: NaiveDate) -> Result<(), StoreError> {
-        let mut connection = self.connect().await?;
-        partitions::make_partitions(&mut connection, today).await?;
-        Ok(connection.close().await?)
-    }
-
+impl Writable for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         // Also 25006 when the server takes no writes, without leaving anything behind.
         let can_write = "SELECT NOT pg_is_in_recovery() AND current_setting('transaction_read_only') = 'off'";
@@ -127,6 +112,24 @@ impl Store for PostgresStore {
             prices: self.prices.clone(),
             shard: rand::random_range(0..SHARDS),
         }))
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn migrate(&self) -> anyhow::Result<()> {
+        let mut connection = self.connect().await.map_err(StoreError::from)?;
+        server::check(&mut connection).await?;
+        // Not `run`, whose future the compiler cannot see to be `Send`.
+        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(super::migration_error)?;
+        partitions::make_partitions(&mut connection, Utc::now().date_naive()).await.map_err(StoreError::from)?;
+        Ok(connection.close().await.map_err(StoreError::from)?)
+    }
+
+    async fn make_partitions(&self, today: NaiveDate) -> Result<(), StoreError> {
+        let mut connection = self.connect().await?;
+        partitions::make_partitions(&mut connection, today).await?;
+        Ok(connection.close().await?)
     }
 
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {

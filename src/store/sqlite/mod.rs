@@ -26,8 +26,8 @@ use self::connection::{Lent, assert_durable, durable};
 use self::leases::Leases;
 use super::columns::{KeyRow, RunRow, decoded};
 use super::{
-    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read,
-    remap, storable, sweep, write,
+    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, Writable, queries,
+    read, remap, storable, sweep, write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
@@ -100,14 +100,7 @@ macro_rules! execute {
 }
 
 #[async_trait]
-impl Store for SqliteStore {
-    async fn migrate(&self) -> anyhow::Result<()> {
-        let mut connection = self.options.connect().await.map_err(StoreError::from)?;
-        // Not `run`, whose future the compiler cannot see to be `Send`.
-        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(super::migration_error)?;
-        Ok(connection.close().await.map_err(StoreError::from)?)
-    }
-
+impl Writable for SqliteStore {
     async fn ping(&self) -> Result<(), StoreError> {
         let mut lent = self.connection.lock().await;
         let connection = lent.begin().await?;
@@ -120,6 +113,16 @@ impl Store for SqliteStore {
             tuning: self.tuning,
             prices: self.prices.clone(),
         }))
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn migrate(&self) -> anyhow::Result<()> {
+        let mut connection = self.options.connect().await.map_err(StoreError::from)?;
+        // Not `run`, whose future the compiler cannot see to be `Send`.
+        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(super::migration_error)?;
+        Ok(connection.close().await.map_err(StoreError::from)?)
     }
 
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
