@@ -83,14 +83,11 @@ impl Sweeper {
     }
 
     fn log(&self, what: &'static str, done: Result<(), StoreError>) {
-        match done {
-            Ok(()) => {}
-            Err(error @ StoreError::Unavailable(_)) => {
-                if let Some(left_out) = self.counters.lines.due(what, Instant::now()) {
-                    tracing::warn!(%error, what, left_out, "upkeep has to wait");
-                }
-            }
-            Err(error) => tracing::error!(%error, what, "upkeep failed"),
+        let Err(error) = done else { return };
+        let Some(left_out) = self.counters.lines.due(what, Instant::now()) else { return };
+        match error {
+            StoreError::Unavailable(_) => tracing::warn!(%error, what, left_out, "upkeep has to wait"),
+            error => tracing::error!(%error, what, left_out, "upkeep failed"),
         }
     }
 }
