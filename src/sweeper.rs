@@ -1,5 +1,5 @@
 //! What time alone changes: runs that fall silent, orphans that stay alone, copies of calls, keys' last use,
-//! refusals that were counted, partitions for the days to come.
+//! refusals that were counted, checkpoints, partitions for the days to come.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -18,6 +18,7 @@ const TICK: Duration = Duration::from_millis(200);
 /// Runs assembled in one transaction.
 const RUNS_MAX: u32 = 100;
 const REFUSALS_EVERY: Duration = Duration::from_secs(1);
+const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 const KEYS_EVERY: Duration = Duration::from_secs(10);
 const PARTITIONS_EVERY: Duration = Duration::from_secs(3600);
 
@@ -32,7 +33,8 @@ pub struct Sweeper {
 impl Sweeper {
     /// Runs until `stop` turns true. A store that is away is tried again at the next tick.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let (mut refusals_at, mut keys_at, mut partitions_at) = (Instant::now(), Instant::now(), Instant::now());
+        let (mut refusals_at, mut checkpoint_at) = (Instant::now(), Instant::now());
+        let (mut keys_at, mut partitions_at) = (Instant::now(), Instant::now());
         loop {
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
@@ -41,6 +43,10 @@ impl Sweeper {
             if refusals_at.elapsed() > REFUSALS_EVERY {
                 refusals_at = Instant::now();
                 self.log("refusals", self.store_refusals().await);
+            }
+            if checkpoint_at.elapsed() > CHECKPOINT_EVERY {
+                checkpoint_at = Instant::now();
+                self.log("checkpoint", self.store.checkpoint().await);
             }
             self.log("due runs", self.sweep().await);
             if keys_at.elapsed() > KEYS_EVERY {
@@ -83,11 +89,18 @@ impl Sweeper {
     }
 
     fn log(&self, what: &'static str, done: Result<(), StoreError>) {
-        let Err(error) = done else { return };
-        let Some(left_out) = self.counters.lines.due(what, Instant::now()) else { return };
-        match error {
-            StoreError::Unavailable(_) => tracing::warn!(%error, what, left_out, "upkeep has to wait"),
-            error => tracing::error!(%error, what, left_out, "upkeep failed"),
+        match done {
+            Ok(()) => {}
+            Err(error @ StoreError::Unavailable(_)) => {
+                if let Some(left_out) = self.counters.lines.due(what, Instant::now()) {
+                    tracing::warn!(%error, what, left_out, "upkeep has to wait");
+                }
+            }
+            Err(error) => {
+                if let Some(left_out) = self.counters.lines.due(what, Instant::now()) {
+                    tracing::error!(%error, what, left_out, "upkeep failed");
+                }
+            }
         }
     }
 }

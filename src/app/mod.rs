@@ -22,7 +22,7 @@ use crate::config::{self, Config, ConfigError, RunScope};
 use crate::otlp::DecodeLimits;
 use crate::pipeline::Pipeline;
 use crate::prices::Prices;
-use crate::queue::{Budget, Queue};
+use crate::queue::{Budget, Queue, memory};
 use crate::receiver::connection::{Phase, Terms};
 use crate::receiver::grpc_services::{self, Health};
 use crate::receiver::listen::{self, Bounds, Door, Listener};
@@ -82,6 +82,7 @@ impl App {
     pub async fn bind(config: Config) -> anyhow::Result<App> {
         let prices = Arc::new(load_prices(&config.prices)?);
         let store = open_store(&config, prices.clone()).await?;
+        store.claim()?;
         let tls = config.tls.is_on().then(|| tls::watch_files(config.tls.clone())).transpose();
         let tls = tls.map_err(|error| ConfigError::new("tls", format_args!("{error:#}")))?;
         let counters = Arc::new(Counters::default());
@@ -175,6 +176,7 @@ pub async fn open_store(config: &Config, prices: Arc<Prices>) -> anyhow::Result<
         inline_steps_max: config.runs.inline_steps,
         readers_max: config.database.read_connections,
         shown_steps_max: config.runs.max_steps_shown,
+        sqlite_log_bytes_max: config.database.sqlite_log_bytes.as_u64(),
     };
     store::open(&config.database.url, tuning, prices).await
 }
@@ -213,6 +215,21 @@ pub fn life_cycle(config: &Config) -> LifeCycle {
             genai_root_services: runs.genai_root_services.clone(),
         },
     }
+}
+
+/// What requests may take of the memory, told when it is less than was configured.
+fn request_bytes_max(config: &Config) -> u64 {
+    let (configured, limit) = (config.ingest.queue_bytes.as_u64(), memory::process_limit_bytes());
+    let bytes = memory::request_bytes_max(configured, limit);
+    if bytes < configured {
+        tracing::warn!(
+            "this process may have {} MiB of memory: {} MiB of requests wait in it at most, and not {} (ingest.queue_bytes)",
+            limit.unwrap_or_default() >> 20,
+            bytes >> 20,
+            configured >> 20
+        );
+    }
+    bytes
 }
 
 fn decode_limits(limits: &config::Limits) -> DecodeLimits {
@@ -275,7 +292,7 @@ impl Parts {
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
             admission: Arc::new(Admission::new(store.clone(), counters.clone(), circuit.clone(), config.quota.clone())),
-            budget: Budget::new(config.ingest.queue_bytes.as_u64(), counters.clone()),
+            budget: Budget::new(request_bytes_max(config), counters.clone()),
             queue: Arc::new(Queue::new(config.database.write_connections)),
             circuit: circuit.clone(),
             spool,

@@ -74,6 +74,7 @@ pub struct Database {
     pub url: String,
     pub write_connections: usize,
     pub read_connections: u32,
+    pub sqlite_log_bytes: ByteSize,
 }
 
 /// Without the URL, which may hold a password.
@@ -313,6 +314,9 @@ impl Config {
         if !(1..=1000).contains(&self.database.read_connections) {
             return wrong("database.read_connections", "expected 1 to 1000");
         }
+        if self.database.sqlite_log_bytes < ByteSize::mib(64) {
+            return wrong("database.sqlite_log_bytes", "expected at least 64MiB: one transaction may need as much");
+        }
         let is_pattern = |name: &String| !name.is_empty() && !name.strip_suffix('*').unwrap_or(name).contains('*');
         if !self.runs.genai_root_services.iter().all(is_pattern) {
             return wrong("runs.genai_root_services", "expected names of services, a * only at the end");
@@ -426,6 +430,7 @@ mod tests {
             ("VECTOROS_RUNS__GENAI_ROOT_SERVICES", "[\"a*b\"]", "runs.genai_root_services"),
             ("VECTOROS_PRICES__PREFER", "cheapest", "prices.prefer"),
             ("VECTOROS_DATABASE__WRITE_CONNECTIONS", "0", "database.write_connections"),
+            ("VECTOROS_DATABASE__SQLITE_LOG_BYTES", "63MiB", "database.sqlite_log_bytes"),
             ("VECTOROS_SERVER__PATH_PREFIX", "collector", "server.path_prefix"),
             ("VECTOROS_SERVER__CONNECTIONS", "0", "server.connections"),
             ("VECTOROS_SERVER__CORS_ORIGINS", "[\"*\"]", "server.cors_origins"),

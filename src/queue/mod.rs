@@ -1,5 +1,6 @@
 //! What waits for a writer: bounded in bytes, which are reserved at the socket before anything is decoded.
 
+pub mod memory;
 mod turns;
 
 use std::collections::{BTreeSet, HashMap};

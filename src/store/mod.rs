@@ -68,11 +68,14 @@ pub struct Tuning {
     pub readers_max: u32,
     /// Steps that are read of one run when somebody asks for it, the earliest.
     pub shown_steps_max: u32,
+    /// Bytes of a SQLite file's write-ahead log above which nothing more is written. It grows while somebody reads an old
+    /// state of the file.
+    pub sqlite_log_bytes_max: u64,
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { inline_steps_max: 256, readers_max: 8, shown_steps_max: 50_000 }
+        Tuning { inline_steps_max: 256, readers_max: 8, shown_steps_max: 50_000, sqlite_log_bytes_max: 1 << 30 }
     }
 }
 
@@ -146,10 +149,19 @@ pub trait Writable: Send + Sync {
 
 #[async_trait]
 pub trait Store: Ledger + Writable {
+    /// Says that this process serves from the store, as long as it has it. An error when another one does and the store is
+    /// for one alone: SQLite, whose quotas are counted in memory.
+    fn claim(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
     /// Applies what is missing of the schema and makes partitions ahead of time. Safe beside other replicas.
     async fn migrate(&self) -> anyhow::Result<()>;
     /// Makes the day partitions around `today` that are missing; to be called every few hours. Nothing to do on SQLite.
     async fn make_partitions(&self, _today: NaiveDate) -> Result<(), StoreError> {
+        Ok(())
+    }
+    /// Moves what was committed from the log to its place; to be called every second. Postgres does so by itself.
+    async fn checkpoint(&self) -> Result<(), StoreError> {
         Ok(())
     }
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError>;

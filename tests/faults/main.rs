@@ -4,6 +4,7 @@
 //! Each fault starts a collector, a database and senders of its own (`rig`), does its harm, waits until the collector is
 //! ready again, and joins what the senders were told with what the database holds (`join`).
 
+mod clock_faults;
 mod cluster;
 mod collector;
 mod content;

@@ -2,7 +2,7 @@
 
 use std::pin::Pin;
 
-use crate::faults::{clients, data, disk, killed, locks, machine, network, postgres, torn};
+use crate::faults::{clients, data, disk, killed, locks, machine, memory, network, postgres, torn};
 use crate::report::Row;
 use crate::rig::{Context, Kind};
 
@@ -51,6 +51,7 @@ pub const FAULTS: &[Fault] = faults![
     "F04" All BOTH killed::f04: "kill -9 while it starts, migrates and makes the first key",
     "F05" Short BOTH killed::f05: "SIGTERM, SIGTERM twice, and SIGTERM followed by SIGKILL",
     "F06" All BOTH killed::f06: "the collector is stopped (SIGSTOP) and continued",
+    "F08" All BOTH memory::f08: "six senders of large requests with as much memory as it needs, and with too little",
     "F10" All BOTH machine::f10: "64 file descriptors and 200 clients that hold connections",
     "F11" Short POSTGRES postgres::f11: "fast restarts of Postgres",
     "F12" Short POSTGRES postgres::f12: "immediate stops of Postgres",
@@ -74,6 +75,7 @@ pub const FAULTS: &[Fault] = faults![
     "F30" All SQLITE torn::f30: "loss of power: what was not synced is gone, at many moments",
     "F32" All SQLITE locks::f32: "another process holds the SQLite file; a second collector is started on it",
     "F33" All SQLITE locks::f33: "a long reader keeps SQLite from checkpoints",
+    "F34" All BOTH machine::f34: "the collector's clock jumps by an hour and by ten years, and steps back each second",
     "F36" Short POSTGRES postgres::f36: "the database becomes read-only",
     "F38" All BOTH data::f38: "values that databases refuse: NUL, lone surrogates, deep nesting, long names",
     "F39" Short BOTH data::f39: "a trigger refuses one step among a hundred",

@@ -289,6 +289,9 @@ impl Rig {
         if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
             problems.push(format!("a panic: {line}"));
         }
+        if self.collector.key.get(13..45).is_some_and(|secret| log.contains(secret)) {
+            problems.push("the key stands in the log".to_owned());
+        }
         if self.collector.has_ended() {
             problems.push(format!("the collector ended by itself: {}", last_lines(&log, 3)));
         }

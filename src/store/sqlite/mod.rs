@@ -1,6 +1,7 @@
 //! The store in a file: SQLite with a write-ahead log, synced at every commit. One connection writes, others read.
 
 pub(super) mod connection;
+mod file;
 mod leases;
 mod ledger;
 mod receipts;
@@ -8,9 +9,8 @@ mod statements;
 mod tables;
 
 use std::collections::HashMap;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
@@ -18,11 +18,12 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
-use sqlx::{ConnectOptions, Connection, Sqlite, SqlitePool};
+use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
 use uuid::Uuid;
 
-use self::connection::{Lent, assert_durable, durable};
+use self::connection::{BUSY_MAX, Lent, assert_durable, durable};
+use self::file::Claim;
 use self::leases::Leases;
 use super::columns::{KeyRow, RunRow, decoded};
 use super::{
@@ -39,9 +40,11 @@ use crate::quota::{Ask, Grant};
 
 static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
-/// How long a connection waits for another process, as the command line beside a running server.
-const BUSY_MAX: Duration = Duration::from_secs(5);
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
+
+/// So many pages of 4 KiB in the log make a commit wait for a checkpoint: when those beside it, which nobody waits for, are
+/// too slow.
+const CHECKPOINT_PAGES: &str = "4096";
 
 /// Of the receipts: writers of a file take turns anyway.
 const SHARD: i16 = 0;
@@ -53,7 +56,10 @@ pub(super) struct SqliteStore {
     keys: SqlitePool,
     /// Writers, the sweeper and keys take turns.
     connection: Arc<Mutex<Lent>>,
+    /// Checkpoints beside the writer, once it was needed.
+    checkpointer: Mutex<Option<SqliteConnection>>,
     leases: Leases,
+    claim: OnceLock<Claim>,
     tuning: Tuning,
     prices: Arc<Prices>,
 }
@@ -62,30 +68,33 @@ impl SqliteStore {
     /// Creates the file if it is missing.
     pub async fn open(path: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Result<SqliteStore> {
         ensure!(!path.is_empty() && !path.contains(":memory:"), "a SQLite store needs a file: sqlite://path");
-        own_file(path).with_context(|| format!("cannot create the SQLite file {path:?}"))?;
+        file::own(Path::new(path)).with_context(|| format!("cannot create the SQLite file {path:?}"))?;
         let file = SqliteConnectOptions::new().filename(Path::new(path)).busy_timeout(BUSY_MAX);
-        let options = durable(file.clone());
-        let mut connection =
-            options.connect().await.with_context(|| format!("cannot open the SQLite file {path:?}"))?;
+        let options = durable(file.clone()).pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
+        let mut connection = options.connect().await.map_err(|error| unopened(path, error))?;
         assert_durable(&mut connection).await?;
         let readers = |connections_max| {
             let pool = SqlitePoolOptions::new().max_connections(connections_max).acquire_timeout(ACQUIRE_MAX);
             pool.connect_lazy_with(file.clone().pragma("query_only", "1"))
         };
         let (readers, keys) = (readers(tuning.readers_max), readers(KEY_CONNECTIONS_MAX));
-        let connection = Arc::new(Mutex::new(Lent::new(options.clone(), connection)));
-        Ok(SqliteStore { options, readers, keys, connection, leases: Leases::default(), tuning, prices })
+        let lent = Lent::new(options.clone(), connection, tuning.sqlite_log_bytes_max);
+        let (connection, leases, claim) = (Arc::new(Mutex::new(lent)), Leases::default(), OnceLock::new());
+        let checkpointer = Mutex::default();
+        Ok(SqliteStore { options, readers, keys, connection, checkpointer, leases, claim, tuning, prices })
     }
 }
 
-/// Creates the file if it is missing, for its owner alone: it holds what people said. SQLite gives the files beside it the
-/// same mode.
-fn own_file(path: &str) -> std::io::Result<()> {
-    let created = std::fs::File::options().write(true).create_new(true).mode(0o600).open(path);
-    match created {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => Ok(()),
-        created => created.map(drop),
-    }
+/// Why a file cannot be opened, and what helps when it is damaged: result codes CORRUPT and NOTADB.
+fn unopened(path: &str, error: sqlx::Error) -> anyhow::Error {
+    let help = match &*super::error::code(&error) {
+        "11" | "26" => {
+            ": it is damaged, or was never one; put a backup in its place, or save what can be read of it by \
+             `sqlite3 FILE .recover`"
+        }
+        _ => "",
+    };
+    anyhow::Error::new(error).context(format!("cannot open the SQLite file {path:?}{help}"))
 }
 
 /// One statement as a transaction of its own on the writing connection.
@@ -118,11 +127,30 @@ impl Writable for SqliteStore {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn claim(&self) -> anyhow::Result<()> {
+        if self.claim.get().is_none() {
+            // Somebody else here may have been faster, and then it is theirs.
+            let _ = self.claim.set(Claim::take(self.options.get_filename())?);
+        }
+        Ok(())
+    }
+
     async fn migrate(&self) -> anyhow::Result<()> {
         let mut connection = self.options.connect().await.map_err(StoreError::from)?;
         // Not `run`, whose future the compiler cannot see to be `Send`.
         MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(super::migration_error)?;
         Ok(connection.close().await.map_err(StoreError::from)?)
+    }
+
+    async fn checkpoint(&self) -> Result<(), StoreError> {
+        let mut checkpointer = self.checkpointer.lock().await;
+        let mut connection = match checkpointer.take() {
+            Some(connection) => connection,
+            None => self.options.connect().await?,
+        };
+        sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await?;
+        *checkpointer = Some(connection);
+        Ok(())
     }
 
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {

@@ -1,6 +1,6 @@
 //! Other sessions and programs in the way: locks, isolation, slow triggers.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 
@@ -110,8 +110,7 @@ pub async fn f32(context: Context) -> anyhow::Result<Row> {
     second.spawn()?;
     let ended = second.end(Duration::from_secs(5)).await;
     let is_refused = ended.is_ok_and(|status| !status.success());
-    rig.notes
-        .push(format!("a second collector on the file {}", if is_refused { "refuses to start" } else { "starts" }));
+    rig.expect(is_refused, || "a second collector on the file did not refuse to start".to_owned());
     second.kill().await?;
     rig.finish().await
 }
@@ -124,17 +123,26 @@ async fn lock(connection: &mut SqliteConnection, seconds: u64) -> anyhow::Result
 }
 
 pub async fn f33(context: Context) -> anyhow::Result<Row> {
-    let mut rig = Rig::start(&context, Setup::default()).await?;
-    let before = rig.ledger.trouble();
+    const LOG_MIB: u64 = 64;
+    let launch = Launch::default().with("VECTOROS_DATABASE__SQLITE_LOG_BYTES", &format!("{LOG_MIB}MiB"));
+    let mut rig = Rig::start(&context, Setup { launch, ..Setup::default() }).await?;
     let Database::Sqlite(path) = rig.database.clone() else { anyhow::bail!("a fault of SQLite") };
     let mut reader = SqliteConnection::connect(&rig.database.url()).await?;
     sqlx::raw_sql(AssertSqlSafe("BEGIN; SELECT COUNT(*) FROM steps".to_owned())).execute(&mut reader).await?;
-    let seconds = context.pick(5, 60);
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-    let log = std::fs::metadata(path.with_extension("db-wal"))?.len();
+    let begin = Instant::now();
+    while rig.collector.is_ready().await && begin.elapsed() < Duration::from_secs(120) {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let until_refused = begin.elapsed().as_secs();
+    tokio::time::sleep(Duration::from_secs(context.pick(5, 20))).await;
+    let log_mib = || std::fs::metadata(path.with_extension("db-wal")).map_or(0, |log| log.len() >> 20);
+    let grown = log_mib();
+    rig.expect((LOG_MIB..LOG_MIB + 32).contains(&grown), || format!("the log has {grown} MiB, its bound is {LOG_MIB}"));
     sqlx::raw_sql("ROLLBACK").execute(&mut reader).await?;
     reader.close().await?;
-    rig.notes.push(format!("after {seconds} s the write-ahead log had {:.1} MiB", log as f64 / f64::from(1 << 20)));
-    rig.expect_nobody_gave_up_since(before);
+    rig.flow(20).await?;
+    let left = log_mib();
+    rig.expect(left < LOG_MIB / 2, || format!("the log still has {left} MiB without the reader"));
+    rig.notes.push(format!("refused from {grown} MiB on, after {until_refused} s; {left} MiB afterwards"));
     rig.finish().await
 }

@@ -6,6 +6,7 @@ use rand::Rng;
 use tokio::process::Command;
 
 use super::{network, postgres};
+use crate::clock_faults::ClockFaults;
 use crate::collector::Launch;
 use crate::report::Row;
 use crate::rig::{Context, Rig, Setup};
@@ -24,6 +25,33 @@ pub async fn f10(context: Context) -> anyhow::Result<Row> {
     tokio::time::sleep(Duration::from_secs(2)).await;
     rig.notes.push(format!("{} connections held for 2 s", held.len()));
     drop(held);
+    rig.finish().await
+}
+
+pub async fn f34(context: Context) -> anyhow::Result<Row> {
+    const HOUR: i64 = 3600;
+    const TEN_YEARS: i64 = 10 * 365 * 24 * HOUR;
+    let clock = ClockFaults::make().await?;
+    let mut rig = Rig::start(&context, Setup { launch: clock.launch(), ..Setup::default() }).await?;
+    let before = rig.ledger.trouble();
+    let newest = "SELECT CAST(SUBSTR(CAST(MAX(received_at) AS TEXT), 1, 4) AS BIGINT) FROM runs";
+    let year = rig.database.number(newest).await?;
+    for offset in [-HOUR, TEN_YEARS, -TEN_YEARS, 0] {
+        clock.set(offset)?;
+        tokio::time::sleep(Duration::from_secs(context.pick(1, 10))).await;
+        rig.flow(40).await?;
+    }
+    for second in 0..context.pick(3, 30) {
+        clock.set(-2 * second as i64)?;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    rig.flow(40).await?;
+    let seen = rig.database.number(newest).await?;
+    rig.expect(seen >= year + 9, || format!("the clock did not jump for the collector: {year}, then {seen}"));
+    let backwards = rig.database.number("SELECT COUNT(*) FROM runs WHERE latency_s < 0").await?;
+    rig.expect(backwards == 0, || format!("{backwards} runs end before they begin"));
+    rig.expect_nobody_gave_up_since(before);
+    clock.set(0)?;
     rig.finish().await
 }
 

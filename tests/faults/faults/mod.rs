@@ -6,6 +6,7 @@ pub mod disk;
 pub mod killed;
 pub mod locks;
 pub mod machine;
+pub mod memory;
 pub mod network;
 pub mod postgres;
 pub mod torn;

@@ -24,6 +24,19 @@ async fn a_sqlite_store_needs_a_file() {
 }
 
 #[tokio::test]
+async fn a_damaged_sqlite_file_is_left_alone_and_help_is_offered() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("damaged.db");
+    let bytes = [7; 100_000];
+    std::fs::write(&path, bytes).unwrap();
+    let url = format!("sqlite://{}", path.display());
+    let error = open(&url, Tuning::default(), Arc::default()).await.err().expect("refused");
+    let told = format!("{error:#}");
+    assert!(told.contains("damaged.db") && told.contains(".recover"), "{told}");
+    assert_eq!(std::fs::read(&path).unwrap(), bytes);
+}
+
+#[tokio::test]
 async fn a_postgres_server_may_be_away_at_open() {
     // Nothing listens on port 1.
     let store = open("postgres://nobody@127.0.0.1:1/db", Tuning::default(), Arc::default()).await.unwrap();
@@ -100,4 +113,55 @@ async fn a_sqlite_file_belongs_to_its_owner_alone() {
     for file in [path.to_owned(), format!("{path}-wal"), format!("{path}-shm")] {
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600, "{file}");
     }
+}
+
+#[tokio::test]
+async fn a_long_reader_of_a_sqlite_file_stops_writers_before_the_disk_is_full() {
+    use sqlx::{Connection, SqliteConnection};
+    const LOG_BYTES_MAX: u64 = 1 << 20;
+    let database = Database::sqlite().await;
+    let store = database.store(Tuning { sqlite_log_bytes_max: LOG_BYTES_MAX, ..TUNING }).await;
+    let project = project(store.as_ref(), "p").await;
+    let log = format!("{}-wal", database.url.strip_prefix("sqlite://").unwrap());
+    let log_bytes = || std::fs::metadata(&log).unwrap().len();
+    let mut writer = store.writer().await.unwrap();
+
+    let mut reader = SqliteConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT COUNT(*) FROM steps").execute(&mut reader).await.unwrap();
+    let (mut before, mut trace) = (0, 0);
+    let error = loop {
+        trace += 1;
+        assert!(trace < 1000, "the log has {} bytes", log_bytes());
+        let steps = (1..=20).map(|number| span(project, trace, number)).collect();
+        match writer.write(&[&batch(project, steps)], &LIFE, at(100)).await {
+            Ok(_) => before = log_bytes(),
+            Err(error) => break error,
+        }
+    };
+    assert!(matches!(error, StoreError::Unavailable(_)) && error.to_string().contains("sqlite_log_bytes"), "{error}");
+    assert!(before > LOG_BYTES_MAX, "taken up to the bound, not only {before} bytes");
+    assert!(matches!(store.ping().await, Err(StoreError::Unavailable(_))), "not ready");
+    assert_eq!(log_bytes(), before, "nothing was written any more");
+
+    sqlx::raw_sql("ROLLBACK").execute(&mut reader).await.unwrap();
+    writer.write(&[&batch(project, vec![span(project, trace, 1)])], &LIFE, at(100)).await.unwrap();
+    assert!(log_bytes() < LOG_BYTES_MAX / 2, "the log was emptied");
+    assert_eq!(row(store.as_ref(), project, trace - 1).await.step_count, 20);
+}
+
+#[tokio::test]
+async fn a_sqlite_file_is_served_by_one_process_and_a_server_by_many() {
+    let database = Database::sqlite().await;
+    let (first, second) = (database.store(TUNING).await, database.store(TUNING).await);
+    first.claim().unwrap();
+    first.claim().unwrap();
+    let refused = second.claim().unwrap_err().to_string();
+    assert!(refused.contains("another collector"), "{refused}");
+    drop(first);
+    second.claim().unwrap();
+
+    let database = Database::postgres().await;
+    let (first, second) = (database.store(TUNING).await, database.store(TUNING).await);
+    first.claim().unwrap();
+    second.claim().unwrap();
 }

@@ -31,7 +31,7 @@ const SHUFFLES: u64 = 120;
 /// Orders in which one trace is sent.
 const ORDERS: u64 = 8;
 /// Longer runs than this wait for the sweeper: about half of them.
-const ORDER_TUNING: Tuning = Tuning { inline_steps_max: 12, readers_max: 4, shown_steps_max: 5_000 };
+const ORDER_TUNING: Tuning = Tuning { inline_steps_max: 12, ..TUNING };
 
 fn text(text: impl Into<String>) -> AnyValue {
     AnyValue::Str(text.into())
