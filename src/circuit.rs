@@ -1,12 +1,17 @@
 //! Whether the database is away, judged by the writers' tries: a circuit that opens when they fail, is probed while it is
 //! open, and closes at the first commit. [`State`] is pure; [`Circuit`] is what writers and requests share.
+//!
+//! A database that is there and refuses our statements commits as little as one that is away, so it opens the circuit
+//! too. Only the text differs: nothing but a person mends it.
 
+use std::fmt::{self, Display};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 
-use crate::store::Store;
+use crate::store::Writable;
 
 /// Failed tries in a row after which the database counts as away.
 const FAILURES_MAX: u32 = 3;
@@ -19,6 +24,9 @@ const PROBE_PAUSE_MAX: Duration = Duration::from_secs(2);
 const PROBE_MAX: Duration = Duration::from_secs(2);
 /// How often the circuit is looked at.
 const TICK: Duration = Duration::from_millis(50);
+/// A disagreement is told for so long after it was seen last. Who is told sends elsewhere, and then nothing would ever show
+/// that it is over.
+const DISAGREEMENT_TOLD: Duration = Duration::from_secs(30);
 
 /// Shared by the writers, who tell it what happens, and by all who want to know.
 pub struct Circuit {
@@ -27,7 +35,29 @@ pub struct Circuit {
 }
 
 /// A writer has jobs in its hands; dropped when it has not.
-pub struct Busy<'a>(&'a Circuit);
+pub struct Busy<'a> {
+    circuit: &'a Circuit,
+    /// How many commits there were when it took them.
+    commits: u64,
+}
+
+/// The database is there, and refuses what the program says to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disagreement {
+    /// SQLSTATE or SQLite's code. The database's own text may quote values.
+    pub code: String,
+}
+
+impl Display for Disagreement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let code = &self.code;
+        write!(
+            f,
+            "the database refuses the program's statements (code {code}): its schema is not the one of this version, run \
+             `vectoros migrate` or undo what was changed by hand"
+        )
+    }
+}
 
 impl Circuit {
     /// Opens after `stall_max` without a commit, or after failures.
@@ -40,6 +70,16 @@ impl Circuit {
         *self.is_open.borrow()
     }
 
+    /// The last thing that was heard of the database is a commit, or not yet enough failures.
+    pub fn is_closed(&self) -> bool {
+        self.lock().is_closed()
+    }
+
+    /// Why nothing is committed, when that is for what our statements say.
+    pub fn disagreement(&self) -> Option<Disagreement> {
+        self.lock().disagreement(Instant::now())
+    }
+
     /// Waits until it is open; at once when it is.
     pub async fn opened(&self) {
         // The sender lives as long as the circuit.
@@ -48,8 +88,8 @@ impl Circuit {
 
     /// A writer took jobs and tries to commit them as long as the value lives.
     pub fn begin(&self) -> Busy<'_> {
-        self.change(|state, now| state.begin(now));
-        Busy(self)
+        let commits = self.change(State::begin);
+        Busy { circuit: self, commits }
     }
 
     pub fn committed(&self) {
@@ -62,7 +102,7 @@ impl Circuit {
     }
 
     /// Looks after the time, and asks the store while the circuit is open. Runs until it is dropped.
-    pub async fn keep_probing(self: Arc<Self>, store: Arc<dyn Store>) {
+    pub async fn keep_probing(self: Arc<Self>, store: Arc<dyn Writable>) {
         loop {
             tokio::time::sleep(TICK).await;
             self.change(|state, now| state.check(now, rand::random()));
@@ -73,19 +113,21 @@ impl Circuit {
         }
     }
 
-    fn change(&self, change: impl FnOnce(&mut State, Instant)) {
-        let mut state = self.lock();
+    fn change<R>(&self, change: impl FnOnce(&mut State, Instant) -> R) -> R {
+        let (mut state, now) = (self.lock(), Instant::now());
         let was_closed = state.is_closed();
-        change(&mut state, Instant::now());
-        let (is_closed, is_open) = (state.is_closed(), state.is_open());
+        let changed = change(&mut state, now);
+        let (is_closed, is_open, disagreement) = (state.is_closed(), state.is_open(), state.disagreement(now));
         // Told under the lock, so that what is told last is what is.
         self.is_open.send_if_modified(|told| std::mem::replace(told, is_open) != is_open);
         drop(state);
-        match (was_closed, is_closed) {
-            (true, false) => tracing::warn!("the database is away"),
-            (false, true) => tracing::info!("the database commits again"),
+        match (was_closed, is_closed, disagreement) {
+            (true, false, None) => tracing::warn!("the database is away"),
+            (true, false, Some(disagreement)) => tracing::error!("{disagreement}"),
+            (false, true, _) => tracing::info!("the database commits again"),
             _ => {}
         }
+        changed
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -94,9 +136,16 @@ impl Circuit {
     }
 }
 
+impl Busy<'_> {
+    /// The jobs were refused for what our statements say, not for their data. No news when somebody committed meanwhile.
+    pub fn disagreed(&self, code: String) {
+        self.circuit.change(|state, now| state.disagreed(self.commits, code, now, rand::random()));
+    }
+}
+
 impl Drop for Busy<'_> {
     fn drop(&mut self) {
-        self.0.change(|state, _| state.end());
+        self.circuit.change(|state, _| state.end());
     }
 }
 
@@ -109,6 +158,9 @@ struct State {
     busy: usize,
     /// Since when they wait for a commit.
     waiting_since: Instant,
+    commits: u64,
+    /// What the last failure said, and when, if it was not that the database is away.
+    disagreement: Option<(Disagreement, Instant)>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -123,7 +175,8 @@ enum Phase {
 
 impl State {
     fn new(stall_max: Duration, now: Instant) -> State {
-        State { stall_max, phase: Phase::Closed { failures: 0 }, busy: 0, waiting_since: now }
+        let phase = Phase::Closed { failures: 0 };
+        State { stall_max, phase, busy: 0, waiting_since: now, commits: 0, disagreement: None }
     }
 
     fn is_open(&self) -> bool {
@@ -138,11 +191,18 @@ impl State {
         matches!(self.phase, Phase::Open { probe_at, .. } if probe_at <= now)
     }
 
-    fn begin(&mut self, now: Instant) {
+    fn disagreement(&self, now: Instant) -> Option<Disagreement> {
+        let (disagreement, seen) = self.disagreement.as_ref().filter(|_| !self.is_closed())?;
+        (now.saturating_duration_since(*seen) < DISAGREEMENT_TOLD).then(|| disagreement.clone())
+    }
+
+    /// How many commits there were.
+    fn begin(&mut self, now: Instant) -> u64 {
         if self.busy == 0 {
             self.waiting_since = now;
         }
         self.busy += 1;
+        self.commits
     }
 
     fn end(&mut self) {
@@ -152,9 +212,20 @@ impl State {
     fn committed(&mut self, now: Instant) {
         self.phase = Phase::Closed { failures: 0 };
         self.waiting_since = now;
+        self.commits += 1;
+        self.disagreement = None;
+    }
+
+    /// Since there were so many `commits`.
+    fn disagreed(&mut self, commits: u64, code: String, now: Instant, chance: f64) {
+        if self.commits == commits {
+            self.failed(now, chance);
+            self.disagreement = Some((Disagreement { code }, now));
+        }
     }
 
     fn failed(&mut self, now: Instant, chance: f64) {
+        self.disagreement = None;
         match self.phase {
             Phase::Closed { failures } if failures + 1 < FAILURES_MAX => {
                 self.phase = Phase::Closed { failures: failures + 1 };
@@ -171,7 +242,10 @@ impl State {
             return;
         }
         match self.phase {
-            Phase::Closed { .. } => self.open(PROBE_PAUSE_MIN, now, chance),
+            Phase::Closed { .. } => {
+                self.disagreement = None;
+                self.open(PROBE_PAUSE_MIN, now, chance);
+            }
             Phase::HalfOpen { pause } => self.open(longer(pause), now, chance),
             Phase::Open { .. } => {}
         }
@@ -315,6 +389,47 @@ mod tests {
             state.failed(now, 0.0);
         }
         assert!(matches!(state.phase, Phase::Open { pause: PROBE_PAUSE_MIN, .. }), "{state:?}");
+    }
+
+    #[test]
+    fn a_disagreement_is_told_until_a_commit_another_failure_or_silence() {
+        let mut now = Instant::now();
+        let mut state = State::new(STALL, now);
+        let disagree = |state: &mut State, now| {
+            for _ in 0..FAILURES_MAX {
+                assert_eq!(state.disagreement(now), None, "not for the first failures");
+                let commits = state.begin(now);
+                state.disagreed(commits, "42703".into(), now, 1.0);
+                state.end();
+            }
+            assert!(state.is_open());
+        };
+        let told = Some(Disagreement { code: "42703".into() });
+        disagree(&mut state, now);
+        now += PROBE_PAUSE_MIN;
+        state.probed(true, now, 1.0);
+        assert_eq!((state.is_open(), state.disagreement(now)), (false, told.clone()), "a ping is no commit");
+        state.committed(now);
+        assert_eq!(state.disagreement(now), None);
+
+        disagree(&mut state, now);
+        assert_eq!(state.disagreement(now + DISAGREEMENT_TOLD - Duration::from_millis(1)), told);
+        assert_eq!(state.disagreement(now + DISAGREEMENT_TOLD), None);
+        state.failed(now, 1.0);
+        assert_eq!(state.disagreement(now), None, "it is away by now");
+
+        let commits = state.begin(now);
+        state.committed(now);
+        for _ in 0..FAILURES_MAX {
+            state.disagreed(commits, "42703".into(), now, 1.0);
+        }
+        assert!(state.is_closed(), "others commit");
+    }
+
+    #[test]
+    fn what_is_told_names_the_code_and_what_to_do() {
+        let text = Disagreement { code: "42P01".into() }.to_string();
+        assert!(text.contains("42P01") && text.contains("`vectoros migrate`") && !text.contains("  "), "{text}");
     }
 
     #[tokio::test]

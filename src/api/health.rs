@@ -9,9 +9,11 @@ use http::StatusCode;
 use http::header::CONTENT_TYPE;
 
 use crate::api::Api;
+use crate::circuit::Disagreement;
+use crate::spool::Spool;
 use crate::store::StoreError;
 
-const DEGRADED: &str = "degraded: the database is away, requests are kept in the spool\n";
+const AWAY: &str = "the database is away";
 
 /// For people who open the address in a browser.
 pub async fn welcome() -> &'static str {
@@ -23,19 +25,41 @@ pub async fn alive() -> &'static str {
 }
 
 pub async fn ready(State(api): State<Arc<Api>>) -> Response {
-    let why = api.blame.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    if !why.is_empty() || !api.pipeline.is_open() {
-        return (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response();
+    match api.standing().await {
+        Ok(Standing::Ready) => "ready\n".into_response(),
+        Ok(Standing::Degraded(why)) => format!("degraded: {why}, requests are kept in the spool\n").into_response(),
+        Err(why) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {why}\n")).into_response(),
     }
-    let spool = api.pipeline.spool.as_ref().filter(|spool| spool.is_taking());
-    if spool.is_some() && api.pipeline.circuit.is_open() {
-        return DEGRADED.into_response();
-    }
-    match api.store.ping().await {
-        Ok(()) => "ready\n".into_response(),
-        // Requests wake the circuit; without any it does not know yet.
-        Err(StoreError::Unavailable(_)) if spool.is_some() => DEGRADED.into_response(),
-        Err(error) => (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {error}\n")).into_response(),
+}
+
+/// How data is taken.
+pub enum Standing {
+    Ready,
+    /// Into the spool, and why.
+    Degraded(String),
+}
+
+impl Api {
+    /// What every probe is told. An error: data is not taken, and why.
+    pub async fn standing(&self) -> Result<Standing, String> {
+        let why = self.blame.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if !why.is_empty() || !self.pipeline.is_open() {
+            return Err(why);
+        }
+        let (circuit, is_kept) = (&self.pipeline.circuit, self.pipeline.spool.as_ref().is_some_and(Spool::is_taking));
+        match circuit.disagreement() {
+            Some(disagreement) if is_kept => return Ok(Standing::Degraded(disagreement.to_string())),
+            Some(disagreement) => return Err(disagreement.to_string()),
+            None if is_kept && circuit.is_open() => return Ok(Standing::Degraded(AWAY.to_owned())),
+            None => {}
+        }
+        match self.store.ping().await {
+            Ok(()) => Ok(Standing::Ready),
+            // Requests wake the circuit; without any it does not know yet.
+            Err(StoreError::Unavailable(_)) if is_kept => Ok(Standing::Degraded(AWAY.to_owned())),
+            Err(error @ StoreError::Unavailable(_)) => Err(error.to_string()),
+            Err(error) => Err(Disagreement { code: error.code() }.to_string()),
+        }
     }
 }
 

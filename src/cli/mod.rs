@@ -71,6 +71,8 @@ pub fn main() -> ExitCode {
             Command::Prices(command) => prices::run(&config, &command),
         }
     });
+    // What still runs on other threads, such as the search for a host that nobody answers, is not waited for.
+    runtime.shutdown_background();
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => match error.downcast_ref::<ConfigError>() {

@@ -28,8 +28,11 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
     let addresses = app.addresses();
     let store = app.store();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let shutdown = async move {
-        tokio::select! { _ = interrupt.recv() => Stop::Now, _ = terminate.recv() => Stop::Announced }
+    let stopped = async || {
+        tokio::select! {
+            _ = interrupt.recv() => Stop::Now,
+            _ = terminate.recv() => Stop::Announced,
+        }
     };
     let ready = async || {
         let scheme = addresses.scheme();
@@ -43,7 +46,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         }
         Ok(())
     };
-    app.run(shutdown, ready).await
+    app.run(stopped, ready).await
 }
 
 /// Makes a key when the database has none and prints it, this once, with the lines to paste.

@@ -45,7 +45,11 @@ impl Pipeline {
         if !was_open {
             tokio::select! {
                 biased;
-                answer = &mut answer => return answer.map(Stored::Committed),
+                answer = &mut answer => match answer {
+                    // Refused before its time, for what ails the database: the next try would be too.
+                    Err(Refusal::Busy) if !self.circuit.is_closed() && keep().await => return Ok(Stored::Kept),
+                    answer => return answer.map(Stored::Committed),
+                },
                 () = self.circuit.opened() => {}
             }
             if keep().await {
@@ -77,22 +81,20 @@ impl Pipeline {
         deadline: Instant,
         withdrawn: Withdrawn,
     ) -> Result<impl Future<Output = Result<Answer, Refusal>> + use<>, Refusal> {
+        let (queue, deadline) = (self.queue.clone(), deadline.into());
         let waiting = match batch.is_empty() {
             true => None,
             false => {
                 let (reply, answer) = oneshot::channel();
                 let job = Job { batch, bytes, deadline, reply, withdrawn, reservation };
-                self.queue.offer(job).map_err(|_| Refusal::Stopping)?;
+                queue.offer(job).map_err(|_| Refusal::Stopping)?;
                 Some(answer)
             }
         };
         Ok(async move {
             let Some(answer) = waiting else { return Ok(Answer::default()) };
-            match tokio::time::timeout_at(deadline.into(), answer).await {
-                Ok(Ok(Ok(answer))) => Ok(answer),
-                // Not in time, or the writer went away with the job: the sender must try again, copies are harmless.
-                Ok(Ok(Err(Overdue))) | Ok(Err(_)) | Err(_) => Err(Refusal::Busy),
-            }
+            // The sender must try again; copies are harmless.
+            queue.wait(answer, deadline).await.map_err(|Overdue| Refusal::Busy)
         })
     }
 }

@@ -126,7 +126,8 @@ impl Pipeline {
 
     async fn room_of(&self, kept: &Kept) -> Result<Room, Refusal> {
         let deadline = Instant::now() + self.hold;
-        let reservation = self.budget.reserve(kept.body.len() as u64, deadline).await.map_err(|_| Refusal::Busy)?;
+        let reservation =
+            self.budget.reserve(kept.body.len() as u64, deadline.into()).await.map_err(|_| Refusal::Busy)?;
         Ok(Room { reservation: Arc::new(reservation), deadline, spare: None })
     }
 }

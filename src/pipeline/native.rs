@@ -53,7 +53,7 @@ impl Pipeline {
         let items = steps.len() as u64 + u64::from(matches!(native, Native::Submit { .. }));
         charge.steps(items, Instant::now() + NATIVE_QUOTA_HOLD).await?;
         let bytes = request.body_bytes;
-        let reservation = self.budget.reserve(bytes, deadline).await.map_err(|_| Refusal::Busy)?;
+        let reservation = self.budget.reserve(bytes, deadline.into()).await.map_err(|_| Refusal::Busy)?;
         let sent = steps.len() as u64;
         let mut batch = Batch { steps, native: Some(native), ..self.making(&charge.key).empty_batch() };
         (batch.receipt.requests, batch.receipt.bytes) = request.unaccounted();
@@ -93,7 +93,7 @@ impl Pipeline {
             rejected.inc_by(rejections.count);
         }
         batch.receipt.rejections = rejections;
-        let reservation = self.budget.reserve(0, deadline).await.map_err(|_| Refusal::Busy)?;
+        let reservation = self.budget.reserve(0, deadline.into()).await.map_err(|_| Refusal::Busy)?;
         self.commit(batch, 0, Arc::new(reservation), deadline).await?;
         request.account();
         Ok(())

@@ -6,9 +6,9 @@ mod turns;
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, oneshot, watch};
+use tokio::time::Instant;
 
 use crate::model::batch::{Batch, Rejections, Written};
 use crate::model::id::ProjectId;
@@ -47,7 +47,7 @@ impl Budget {
     pub async fn reserve(&self, bytes: u64, deadline: Instant) -> Result<Reservation, Full> {
         let units = u32::try_from(bytes.div_ceil(UNIT_BYTES)).unwrap_or(u32::MAX).min(self.units_max);
         let waiting = self.units.clone().acquire_many_owned(units);
-        match tokio::time::timeout_at(deadline.into(), waiting).await {
+        match tokio::time::timeout_at(deadline, waiting).await {
             Ok(Ok(permit)) => {
                 self.counters.queue_bytes.inc_by(bytes_of(&permit));
                 Ok(Reservation { permit, counters: self.counters.clone() })
@@ -122,6 +122,8 @@ pub struct Queue {
     changed: Notify,
     /// How many writers take from it.
     writers: usize,
+    /// Nobody waits any more.
+    is_over: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -159,7 +161,7 @@ impl Drop for Taken {
 
 impl Queue {
     pub fn new(writers: usize) -> Queue {
-        Queue { state: Mutex::default(), changed: Notify::new(), writers }
+        Queue { state: Mutex::default(), changed: Notify::new(), writers, is_over: watch::Sender::new(false) }
     }
 
     /// Gives the job back when the queue is closed.
@@ -173,6 +175,22 @@ impl Queue {
         drop(state);
         self.changed.notify_one();
         Ok(())
+    }
+
+    /// Waits for what a writer says of a job. It is also overdue when the writer went away with it, and when nobody waits
+    /// any more.
+    pub async fn wait(
+        &self,
+        answer: oneshot::Receiver<Result<Answer, Overdue>>,
+        deadline: Instant,
+    ) -> Result<Answer, Overdue> {
+        let mut is_over = self.is_over.subscribe();
+        tokio::select! {
+            biased;
+            answer = answer => answer.unwrap_or(Err(Overdue)),
+            _ = is_over.wait_for(|is_over| *is_over) => Err(Overdue),
+            () = tokio::time::sleep_until(deadline) => Err(Overdue),
+        }
     }
 
     /// Whether nothing waits for a writer.
@@ -211,6 +229,22 @@ impl Queue {
     pub fn close(&self) {
         self.lock().closed = true;
         self.changed.notify_one();
+    }
+
+    /// Closes it at once: who waits is told to come again, and what no writer has taken is dropped.
+    pub fn give_up(&self) {
+        self.is_over.send_replace(true);
+        let mut state = self.lock();
+        state.closed = true;
+        let dropped = std::mem::take(&mut state.jobs);
+        drop(state);
+        drop(dropped);
+        self.changed.notify_one();
+    }
+
+    /// Nobody waits any more for what a writer still holds.
+    pub fn is_over(&self) -> bool {
+        *self.is_over.borrow()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -305,6 +339,26 @@ mod tests {
         assert_eq!(projects(&queue.take(10, 2).await.unwrap()), [3]);
         drop(first);
         assert_eq!(projects(&queue.take(10, 2).await.unwrap()), [1, 1]);
+    }
+
+    #[tokio::test]
+    async fn giving_up_tells_everybody_at_once() {
+        let counters = Arc::new(Counters::default());
+        let budget = Budget::new(1 << 20, counters.clone());
+        let queue = Arc::new(Queue::new(1));
+        let (reply, taken_answer) = oneshot::channel();
+        queue.offer(Job { reply, ..job(&budget, 1).await }).map_err(|_| "closed").unwrap();
+        let taken = queue.take(10, 10).await.unwrap();
+        let (reply, waiting_answer) = oneshot::channel();
+        queue.offer(Job { reply, ..job(&budget, 1).await }).map_err(|_| "closed").unwrap();
+        let deadline = Instant::now() + Duration::from_secs(3600);
+        let told = async { tokio::join!(queue.wait(taken_answer, deadline), queue.wait(waiting_answer, deadline)) };
+        let (told, ()) = tokio::join!(told, async { queue.give_up() });
+        assert!(matches!(told, (Err(Overdue), Err(Overdue))));
+        assert!(queue.is_over() && queue.take(10, 10).await.is_none());
+        drop(taken);
+        assert_eq!(counters.queue_bytes.get(), 0);
+        assert!(queue.offer(job(&budget, 1).await).is_err());
     }
 
     #[tokio::test]

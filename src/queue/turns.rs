@@ -3,7 +3,9 @@
 //! whoever comes next waits for a short transaction and not for the longest one.
 
 use std::collections::{HashMap, VecDeque};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::model::id::ProjectId;
 

@@ -221,14 +221,15 @@ struct Room<'a> {
 
 impl<'a> Room<'a> {
     async fn new(pipeline: &'a Pipeline, deadline: Instant) -> Result<Room<'a>, Refusal> {
-        let reservation = pipeline.budget.reserve(0, deadline).await.map_err(|_| Refusal::Busy)?;
+        let reservation = pipeline.budget.reserve(0, deadline.into()).await.map_err(|_| Refusal::Busy)?;
         Ok(Room { pipeline, reservation, bytes: 0, deadline })
     }
 
     async fn cover(&mut self, bytes: usize) -> Result<(), Refusal> {
         if bytes > self.bytes {
             let more = (bytes - self.bytes).max(STEP_BYTES);
-            let added = self.pipeline.budget.reserve(more as u64, self.deadline).await.map_err(|_| Refusal::Busy)?;
+            let added =
+                self.pipeline.budget.reserve(more as u64, self.deadline.into()).await.map_err(|_| Refusal::Busy)?;
             self.reservation.absorb(added);
             self.bytes += more;
         }

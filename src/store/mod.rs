@@ -138,8 +138,17 @@ pub struct NewKey {
     pub expires_at: Option<DateTime<Utc>>,
 }
 
+/// What writers need of a store.
 #[async_trait]
-pub trait Store: Ledger {
+pub trait Writable: Send + Sync {
+    /// Can the store commit now?
+    async fn ping(&self) -> Result<(), StoreError>;
+    /// A connection that one writer task owns.
+    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError>;
+}
+
+#[async_trait]
+pub trait Store: Ledger + Writable {
     /// Says that this process serves from the store, as long as it has it. An error when another one does and the store is
     /// for one alone: SQLite, whose quotas are counted in memory.
     fn claim(&self) -> anyhow::Result<()> {
@@ -155,10 +164,6 @@ pub trait Store: Ledger {
     async fn checkpoint(&self) -> Result<(), StoreError> {
         Ok(())
     }
-    /// Can the store commit now?
-    async fn ping(&self) -> Result<(), StoreError>;
-    /// A connection that one writer task owns.
-    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError>;
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError>;
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError>;
     /// Assembles again up to `limit` runs that are due at `now`, each by one replica only. How many there were.

@@ -2,20 +2,27 @@
 //! No timer: while one transaction commits, the next batch gathers.
 
 mod letter;
+mod poison;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use chrono::Utc;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::assembly::LifeCycle;
-use crate::circuit::Circuit;
+use crate::circuit::{Busy, Circuit};
 use crate::model::batch::{Batch, Native, Written};
 use crate::model::receipt::Receipt;
 use crate::queue::{Answer, Job, Overdue, Queue};
-use crate::store::{Store, StoreError, StoreWriter};
+use crate::store::{StoreError, StoreWriter, Writable};
 use crate::telemetry::Counters;
+
+pub use poison::Guard;
 
 /// Bounds of one transaction; `ingest.*` of the configuration.
 #[derive(Clone, Copy, Debug)]
@@ -28,68 +35,101 @@ pub struct BatchBounds {
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);
 
+#[derive(Clone)]
 pub struct Writer {
     pub queue: Arc<Queue>,
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn Writable>,
     pub counters: Arc<Counters>,
     pub circuit: Arc<Circuit>,
+    pub guard: Arc<Guard>,
     pub life: LifeCycle,
     pub bounds: BatchBounds,
 }
 
+type Connection = Option<Box<dyn StoreWriter>>;
+
 impl Writer {
-    /// Runs until the queue is closed and empty. Every job that was taken is answered.
-    pub async fn run(self) {
+    /// Writes until the queue is closed and empty. A panic costs the jobs that were held, whose senders are told to come
+    /// again, and a connection; the next ones find another writer.
+    pub async fn keep_writing(self) {
+        // Ended with this future, where a task by itself would go on.
+        let mut running = JoinSet::new();
+        running.spawn(self.clone().run());
+        while let Some(Err(error)) = running.join_next().await {
+            tracing::error!(%error, "a writer ended by a panic, starting another");
+            running.spawn(self.clone().run());
+        }
+    }
+
+    /// Every job that was taken is answered.
+    async fn run(self) {
         let mut connection = None;
         while let Some(mut taken) = self.queue.take(self.bounds.steps_max, self.bounds.bytes_max).await {
             self.commit(&mut connection, std::mem::take(&mut taken.jobs)).await;
         }
     }
 
-    /// Tries the same jobs again while the store is away and somebody still waits for them.
-    async fn commit(&self, connection: &mut Option<Box<dyn StoreWriter>>, mut jobs: Vec<Job>) {
-        let mut pause = BACKOFF_FIRST;
-        let _busy = self.circuit.begin();
-        loop {
-            jobs = refuse_overdue(jobs, Instant::now());
+    /// Tries the same jobs again while the store is away and somebody still waits for them. When it refuses them for
+    /// anything else, each is tried by itself.
+    async fn commit(&self, connection: &mut Connection, jobs: Vec<Job>) {
+        let (mut groups, mut pause) = (self.guard.groups(jobs), BACKOFF_FIRST);
+        let busy = self.circuit.begin();
+        while let Some(jobs) = groups.pop_front() {
+            let jobs = self.wanted(jobs, Instant::now());
             if jobs.is_empty() {
-                return;
+                continue;
             }
-            match self.attempt(connection, &jobs).await {
+            let tried = self.attempt(connection, &busy, &jobs).await;
+            if tried.is_err() {
+                self.counters.commit_failures.inc();
+            }
+            match tried {
                 Ok(answers) => {
-                    self.circuit.committed();
                     for (job, answer) in jobs.into_iter().zip(answers) {
                         // The sender may be gone; what it sent is stored all the same.
-                        let _ = job.reply.send(Ok(answer));
+                        let _ = job.reply.send(answer.ok_or(Overdue));
                     }
-                    return;
                 }
-                Err(error) => {
-                    self.counters.commit_failures.inc();
-                    match &error {
-                        StoreError::Unavailable(_) => {
-                            self.circuit.failed();
-                            if let Some(left_out) = self.counters.lines.due("commit", Instant::now()) {
-                                tracing::warn!(%error, jobs = jobs.len(), left_out, "commit failed, trying again");
-                            }
-                        }
-                        _ => {
-                            tracing::error!(%error, jobs = jobs.len(), "commit failed for a reason that no data explains")
-                        }
+                Err(error @ StoreError::Unavailable(_)) => {
+                    self.circuit.failed();
+                    if let Some(left_out) = self.due("commit") {
+                        tracing::warn!(%error, jobs = jobs.len(), left_out, "commit failed, trying again");
                     }
+                    groups.push_front(jobs);
                     tokio::time::sleep(pause).await;
                     pause = (pause * 2).min(BACKOFF_MAX);
                 }
+                Err(StoreError::Data(_) | StoreError::Broken(_)) if jobs.len() > 1 => {
+                    jobs.into_iter().rev().for_each(|job| groups.push_front(vec![job]));
+                }
+                Err(error) => self.blame_us(&busy, &error, jobs),
             }
         }
     }
 
-    /// One transaction for all jobs; when the store refuses the data, smaller ones until the offender stands alone.
+    /// Nothing of it is a dead letter: the data is good as far as anybody knows.
+    fn blame_us(&self, busy: &Busy<'_>, error: &StoreError, jobs: Vec<Job>) {
+        let code = error.code();
+        if let Some(left_out) = self.due("statement") {
+            // Of what class 42 and SQLite's 1 are about, the statement, the text names tables and columns. Others may quote
+            // values.
+            let text = (code.starts_with("42") || code == "1").then(|| error.to_string());
+            tracing::error!(code, text, left_out, "the database refuses a statement, which no data explains");
+        }
+        busy.disagreed(code);
+        for job in jobs {
+            let _ = job.reply.send(Err(Overdue));
+        }
+    }
+
+    /// One transaction for all jobs, and the answer to each. `None`: what it holds was refused, and that is taken for our
+    /// fault.
     async fn attempt(
         &self,
-        connection: &mut Option<Box<dyn StoreWriter>>,
+        connection: &mut Connection,
+        busy: &Busy<'_>,
         jobs: &[Job],
-    ) -> Result<Vec<Answer>, StoreError> {
+    ) -> Result<Vec<Option<Answer>>, StoreError> {
         let writer = match connection {
             Some(writer) => writer,
             None => connection.insert(self.store.writer().await?),
@@ -97,25 +137,41 @@ impl Writer {
         let batches: Vec<&Batch> = jobs.iter().map(|job| &job.batch).collect();
         match self.write(writer.as_mut(), &batches).await {
             Err(error @ StoreError::Data(_)) => {
-                tracing::warn!(%error, jobs = jobs.len(), "the store refused a batch for its data, looking for the offender");
-                let mut answers = Vec::with_capacity(jobs.len());
-                for job in jobs {
-                    answers.push(self.isolate(writer.as_mut(), &job.batch).await?);
+                if let Some(left_out) = self.due("data") {
+                    tracing::warn!(%error, left_out, "the store refused data, looking for the offender");
                 }
-                Ok(answers)
+                match jobs {
+                    [job] => Ok(vec![self.isolate(writer.as_mut(), busy, &job.batch).await?]),
+                    _ => Err(error),
+                }
             }
-            done => Ok(done?.into_iter().map(|written| Answer { written, ..Answer::default() }).collect()),
+            done => Ok(done?.into_iter().map(|written| Some(Answer { written, ..Answer::default() })).collect()),
         }
     }
 
     /// Halves the items of one request until only those that the store refuses are left out; they become dead letters. A
-    /// native run is stored whole or not at all: its sender reads one answer for all of it.
-    async fn isolate(&self, writer: &mut dyn StoreWriter, batch: &Batch) -> Result<Answer, StoreError> {
+    /// native run is stored whole or not at all: its sender reads one answer for all of it. `None`: so much is refused that
+    /// it must be our fault; what of the request was stored does no harm when it comes again.
+    async fn isolate(
+        &self,
+        writer: &mut dyn StoreWriter,
+        busy: &Busy<'_>,
+        batch: &Batch,
+    ) -> Result<Option<Answer>, StoreError> {
         let mut answer = Answer::default();
         // What is to be accounted for beside the items goes with the first part that is written.
         let mut receipt = batch.receipt.clone();
         let mut letters = Vec::new();
-        let mut parts = vec![(0, batch.items())];
+        let can_part = |start: usize, end: usize| end - start > 1 && batch.native.is_none();
+        let halves = |start: usize, end: usize| {
+            let middle = start + (end - start) / 2;
+            [(middle, end), (start, middle)]
+        };
+        // The whole was just refused.
+        let mut parts = match batch.items() {
+            items if can_part(0, items) => halves(0, items).to_vec(),
+            items => vec![(0, items)],
+        };
         while let Some((start, end)) = parts.pop() {
             let part = Batch { receipt: receipt.clone(), ..batch.part(start..end) };
             match self.write(writer, &[&part]).await {
@@ -123,14 +179,24 @@ impl Writer {
                     add(&mut answer.written, written.first().copied().unwrap_or_default());
                     receipt = Receipt { key_id: receipt.key_id, ..Receipt::default() };
                 }
-                Err(StoreError::Data(_)) if end - start > 1 && batch.native.is_none() => {
-                    let middle = start + (end - start) / 2;
-                    parts.extend([(middle, end), (start, middle)]);
-                }
+                Err(StoreError::Data(_)) if can_part(start, end) => parts.extend(halves(start, end)),
                 Err(error @ StoreError::Data(_)) if end > start || batch.native.is_some() => {
-                    tracing::warn!(%error, "a step or record was refused by the store");
                     let run = usize::from(matches!(batch.native, Some(Native::Submit { .. })));
                     let items = (end - start + run).max(1) as u64;
+                    if self.guard.refused(batch.project, items) {
+                        if let Some(left_out) = self.due("poison") {
+                            tracing::error!(
+                                %error, left_out,
+                                "the database refuses much of what is sent: look for a trigger or a constraint that is not \
+                                 the program's. Senders are told to come again, and nothing becomes a dead letter"
+                            );
+                        }
+                        busy.disagreed(error.code());
+                        return Ok(None);
+                    }
+                    if let Some(left_out) = self.due("refused item") {
+                        tracing::warn!(%error, left_out, "a step or record was refused by the store");
+                    }
                     answer.rejections.add_many("database", items, || letter::told(batch, start));
                     letters.push(letter::letter(batch, start, error.code(), Uuid::now_v7()));
                 }
@@ -144,17 +210,35 @@ impl Writer {
             let (origins, native) = (Vec::new(), None);
             self.write(writer, &[&Batch { origins, native, receipt, ..batch.part(0..0) }]).await?;
         }
-        Ok(answer)
+        Ok(Some(answer))
     }
 
     async fn write(&self, writer: &mut dyn StoreWriter, batches: &[&Batch]) -> Result<Vec<Written>, StoreError> {
         let started = Instant::now();
         let written = writer.write(batches, &self.life, Utc::now()).await?;
+        self.circuit.committed();
+        self.guard.stored(batches.iter().map(|batch| batch.items() as u64).sum());
         self.counters.commits.inc();
         self.counters.commit_seconds.observe(started.elapsed().as_secs_f64());
         self.counters.inserted.inc_by(written.iter().map(|w| w.inserted).sum());
         self.counters.duplicates.inc_by(written.iter().map(|w| w.duplicates).sum());
         Ok(written)
+    }
+
+    /// Answers the jobs that nobody waits for any more and keeps the rest, without those that were withdrawn.
+    fn wanted(&self, jobs: Vec<Job>, now: Instant) -> Vec<Job> {
+        let is_over = self.queue.is_over();
+        let needed = jobs.into_iter().filter(|job| !job.withdrawn.is_set());
+        let (waiting, overdue): (Vec<Job>, Vec<Job>) = needed.partition(|job| now < job.deadline && !is_over);
+        for job in overdue {
+            let _ = job.reply.send(Err(Overdue));
+        }
+        waiting
+    }
+
+    /// How many lines about `what` were left out, when one is due.
+    fn due(&self, what: &'static str) -> Option<u64> {
+        self.counters.lines.due(what, Instant::now().into_std())
     }
 }
 
@@ -162,14 +246,4 @@ fn add(sum: &mut Written, part: Written) {
     sum.inserted += part.inserted;
     sum.duplicates += part.duplicates;
     sum.native = sum.native.or(part.native);
-}
-
-/// Answers the jobs that nobody waits for any more and keeps the rest, without those that were withdrawn.
-fn refuse_overdue(jobs: Vec<Job>, now: Instant) -> Vec<Job> {
-    let needed = jobs.into_iter().filter(|job| !job.withdrawn.is_set());
-    let (waiting, overdue): (Vec<Job>, Vec<Job>) = needed.partition(|job| now < job.deadline);
-    for job in overdue {
-        let _ = job.reply.send(Err(Overdue));
-    }
-    waiting
 }

@@ -539,3 +539,36 @@ async fn a_stop_in_an_outage_leaves_requests_in_the_file_or_refuses_them() {
     assert!(lost.is_empty(), "{lost:?}");
     assert_eq!(site.number("SELECT COUNT(*) FROM steps").await, 3 * (stored.len() as i64 + 1));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_schema_that_is_not_ours_refuses_is_kept_and_never_given_up() {
+    let site = Site::start(&[]).await;
+    let mut connection = PgConnection::connect(&site.database.url).await.unwrap();
+    let alter = "ALTER TABLE steps RENAME COLUMN provider TO provider_of_before";
+    sqlx::raw_sql(alter).execute(&mut connection).await.unwrap();
+    // The first ones are refused, until it is seen that nothing commits any more.
+    let (mut kept, end) = (Vec::new(), Instant::now() + PATIENCE);
+    for number in 0.. {
+        match site.traces(number).await.status {
+            200 => kept.push(number),
+            status => assert_eq!(status, 503),
+        }
+        if kept.len() == 20 {
+            break;
+        }
+        assert!(Instant::now() < end, "{}", site.collector.log());
+    }
+    let (status, text) = site.readiness().await;
+    assert!(status == 200 && text.starts_with("degraded: ") && text.contains("(code 42703)"), "{status} {text}");
+    // Some of it is tried again meanwhile.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    assert_eq!(site.metric("vectoros_spool_requests").await, 20.0);
+    assert_eq!(site.metric("vectoros_dead_letters_total").await, 0.0);
+    let alter = "ALTER TABLE steps RENAME COLUMN provider_of_before TO provider";
+    sqlx::raw_sql(alter).execute(&mut connection).await.unwrap();
+    site.wait_until_replayed().await;
+    site.assert_stored(kept).await;
+    assert_eq!(site.readiness().await, (200, "ready\n".to_owned()));
+    let errors = site.collector.log().lines().filter(|line| line.contains("ERROR")).count();
+    assert!((1..=4).contains(&errors), "{errors} lines:\n{}", site.collector.log());
+}

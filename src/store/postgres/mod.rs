@@ -29,8 +29,8 @@ use self::servers::{ACQUIRE_MAX, Servers, takes_writes, within};
 use super::columns::{KeyRow, RunRow, decoded};
 use super::error::is_session_spoilt;
 use super::{
-    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read, remap, storable, sweep,
-    write,
+    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, Writable, queries, read, remap,
+    storable, sweep, write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
@@ -101,29 +101,7 @@ impl PostgresStore {
 }
 
 #[async_trait]
-impl Store for PostgresStore {
-    async fn migrate(&self) -> anyhow::Result<()> {
-        let mut connection = self.connect().await.map_err(StoreError::from)?;
-        server::check(&mut connection).await?;
-        // All in one transaction, whose end frees the lock: a pooler may give the next one another session, where a lock
-        // of the session would stay for ever.
-        let mut transaction = connection.begin().await.map_err(StoreError::from)?;
-        sqlx::raw_sql(LOCK_MIGRATIONS).execute(&mut *transaction).await.map_err(StoreError::from)?;
-        let mut migrations = sqlx::migrate!("migrations/postgres");
-        migrations.set_locking(false);
-        // Not `run`, whose future the compiler cannot see to be `Send`.
-        migrations.run_direct(None, &mut *transaction, false).await.map_err(super::migration_error)?;
-        transaction.commit().await.map_err(StoreError::from)?;
-        partitions::make_partitions(&mut connection, Utc::now().date_naive()).await.map_err(StoreError::from)?;
-        Ok(connection.close().await.map_err(StoreError::from)?)
-    }
-
-    async fn make_partitions(&self, today: NaiveDate) -> Result<(), StoreError> {
-        let mut connection = self.connect().await?;
-        within(PARTITIONS_MAX, partitions::make_partitions(&mut connection, today)).await?;
-        Ok(connection.close().await?)
-    }
-
+impl Writable for PostgresStore {
     async fn ping(&self) -> Result<(), StoreError> {
         // Also 25006 when the server takes no writes, without leaving anything behind.
         let limit = if self.servers.are_several() { FIRST_WORD_MAX } else { QUERY_MAX };
@@ -145,6 +123,31 @@ impl Store for PostgresStore {
             prices: self.prices.clone(),
             shard: rand::random_range(0..SHARDS),
         }))
+    }
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn migrate(&self) -> anyhow::Result<()> {
+        let mut connection = self.connect().await.map_err(StoreError::from)?;
+        server::check(&mut connection).await?;
+        // All in one transaction, whose end frees the lock: a pooler may give the next one another session, where a lock
+        // of the session would stay for ever.
+        let mut transaction = connection.begin().await.map_err(StoreError::from)?;
+        sqlx::raw_sql(LOCK_MIGRATIONS).execute(&mut *transaction).await.map_err(StoreError::from)?;
+        let mut migrations = sqlx::migrate!("migrations/postgres");
+        migrations.set_locking(false);
+        // Not `run`, whose future the compiler cannot see to be `Send`.
+        migrations.run_direct(None, &mut *transaction, false).await.map_err(super::migration_error)?;
+        transaction.commit().await.map_err(StoreError::from)?;
+        partitions::make_partitions(&mut connection, Utc::now().date_naive()).await.map_err(StoreError::from)?;
+        Ok(connection.close().await.map_err(StoreError::from)?)
+    }
+
+    async fn make_partitions(&self, today: NaiveDate) -> Result<(), StoreError> {
+        let mut connection = self.connect().await?;
+        within(PARTITIONS_MAX, partitions::make_partitions(&mut connection, today)).await?;
+        Ok(connection.close().await?)
     }
 
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {

@@ -27,8 +27,8 @@ use self::file::Claim;
 use self::leases::Leases;
 use super::columns::{KeyRow, RunRow, decoded};
 use super::{
-    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, queries, read,
-    remap, storable, sweep, write,
+    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, Writable, queries,
+    read, remap, storable, sweep, write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
@@ -109,6 +109,23 @@ macro_rules! execute {
 }
 
 #[async_trait]
+impl Writable for SqliteStore {
+    async fn ping(&self) -> Result<(), StoreError> {
+        let mut lent = self.connection.lock().await;
+        let connection = lent.begin().await?;
+        Ok(lent.commit(connection).await?)
+    }
+
+    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
+        Ok(Box::new(SqliteWriter {
+            connection: self.connection.clone(),
+            tuning: self.tuning,
+            prices: self.prices.clone(),
+        }))
+    }
+}
+
+#[async_trait]
 impl Store for SqliteStore {
     fn claim(&self) -> anyhow::Result<()> {
         if self.claim.get().is_none() {
@@ -134,20 +151,6 @@ impl Store for SqliteStore {
         sqlx::raw_sql("PRAGMA wal_checkpoint(PASSIVE)").execute(&mut connection).await?;
         *checkpointer = Some(connection);
         Ok(())
-    }
-
-    async fn ping(&self) -> Result<(), StoreError> {
-        let mut lent = self.connection.lock().await;
-        let connection = lent.begin().await?;
-        Ok(lent.commit(connection).await?)
-    }
-
-    async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError> {
-        Ok(Box::new(SqliteWriter {
-            connection: self.connection.clone(),
-            tuning: self.tuning,
-            prices: self.prices.clone(),
-        }))
     }
 
     async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {

@@ -106,8 +106,16 @@ pub async fn f40(context: Context) -> anyhow::Result<Row> {
     rig.database.execute("ALTER TABLE steps RENAME COLUMN provider TO provider_of_before").await?;
     let is_told = rig.until(Duration::from_secs(15), |trouble| trouble.since(before).refused > 0).await;
     rig.expect(is_told, || "nobody was told to come again".to_owned());
-    let is_ready = rig.collector.is_ready().await;
-    rig.notes.push(format!("/readyz says {} meanwhile", if is_ready { "ready" } else { "not ready" }));
+    let begin = Instant::now();
+    while rig.collector.is_ready().await && begin.elapsed() < Duration::from_secs(15) {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let (status, told) = rig.collector.get("", "/readyz").await?;
+    let code = if context.store == Kind::Postgres { "42703" } else { "1" };
+    rig.expect(status == 503 && told.contains(&format!("(code {code})")) && told.contains("vectoros migrate"), || {
+        format!("/readyz says {status} {told}")
+    });
+    rig.notes.push(format!("/readyz says not ready, and code {code}"));
     rig.database.execute("ALTER TABLE steps RENAME COLUMN provider_of_before TO provider").await?;
     rig.recover().await?;
     let letters = rig.database.number("SELECT COUNT(*) FROM dead_letters").await?;

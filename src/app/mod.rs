@@ -1,5 +1,7 @@
 //! The wiring: bind, start, wait for the database, serve, and stop in the direction of flow.
 
+mod end;
+
 use std::fmt::Display;
 use std::net::SocketAddr;
 use std::num::NonZero;
@@ -10,7 +12,6 @@ use std::time::Duration;
 
 use anyhow::Context;
 use tokio::sync::{Semaphore, watch};
-use tokio::task::JoinHandle;
 
 use crate::admission::Admission;
 use crate::api::{self, Api};
@@ -32,7 +33,9 @@ use crate::store::{self, Store, StoreError, Tuning};
 use crate::sweeper::Sweeper;
 use crate::telemetry::{Counters, Sparse};
 use crate::view::Reader;
-use crate::writer::{BatchBounds, Writer};
+use crate::writer::{BatchBounds, Guard, Writer};
+
+use end::{LAST_COMMIT_MAX, Tasks};
 
 /// gRPC health looks at the database this often.
 const HEALTH_EVERY: Duration = Duration::from_secs(1);
@@ -102,9 +105,11 @@ impl App {
         self.store.clone()
     }
 
-    /// Serves until `shutdown` completes, then drains: not ready any more, no new connections, requests under way finish,
-    /// the queue is written, writers end. `ready` runs once, when the schema stands and before data is taken.
-    pub async fn run<R>(self, shutdown: impl Future<Output = Stop>, ready: impl FnOnce() -> R) -> anyhow::Result<()>
+    /// Serves until `stopped` completes, then drains: not ready any more, no new connections, requests under way finish,
+    /// the queue is written, writers end. After `server.shutdown_grace`, or when `stopped` completes again, whoever still
+    /// waits is told to come again, and a moment later it ends whatever the database does. `ready` runs once, when the
+    /// schema stands and before data is taken.
+    pub async fn run<R>(self, mut stopped: impl AsyncFnMut() -> Stop, ready: impl FnOnce() -> R) -> anyhow::Result<()>
     where
         R: Future<Output = anyhow::Result<()>>,
     {
@@ -115,33 +120,36 @@ impl App {
         let bounds = Arc::new(Bounds::new(config.server.connections, config.server.connections_per_address));
         let door = Door { terms, bounds };
         let (phase, phases) = watch::channel(Phase::Serving);
-        let grace = config.server.shutdown_grace;
-        let serve = |socket| tokio::spawn(listen::serve(socket, door.clone(), phases.clone(), grace));
+        let mut grace = config.server.shutdown_grace;
+        let serve = |socket| tokio::spawn(listen::serve(socket, door.clone(), phases.clone(), grace + LAST_COMMIT_MAX));
         let listeners: Vec<_> = listeners.into_iter().map(serve).collect();
-        let writers: Vec<_> =
-            (0..config.database.write_connections).map(|_| tokio::spawn(keep_writing(parts.clone()))).collect();
+        let guard = Arc::new(Guard::default());
+        let writer = |_| tokio::spawn(parts.writer(guard.clone()).keep_writing());
+        let writers: Vec<_> = (0..config.database.write_connections).map(writer).collect();
         let prober = tokio::spawn(parts.pipeline.circuit.clone().keep_probing(store.clone()));
         let (stop_replaying, replaying) = watch::channel(false);
         let replayer = parts.replayer().map(|replayer| tokio::spawn(replayer.run(replaying)));
         let (stop_sweeping, sweeping) = watch::channel(false);
 
-        tokio::pin!(shutdown);
         let started = tokio::select! {
             started = start(&parts, ready) => started,
-            _ = &mut shutdown => Ok(Started::Stopped),
+            _ = stopped() => Ok(Started::Stopped),
         };
         let (mut sweeper, mut probe) = (None, None);
         if matches!(started, Ok(Started::Ready)) {
             sweeper = Some(tokio::spawn(parts.sweeper().run(sweeping)));
             probe = Some(tokio::spawn(parts.clone().keep_health()));
-            let stop = shutdown.await;
+            let stop = stopped().await;
             parts.api.stop();
             parts.counters.ready.set(0);
             parts.health.set(false).await;
             if stop == Stop::Announced {
                 tracing::info!("stopping: not ready any more, data is still taken");
                 phase.send_replace(Phase::Leaving);
-                tokio::time::sleep(config.server.shutdown_delay).await;
+                tokio::select! {
+                    () = tokio::time::sleep(config.server.shutdown_delay) => {}
+                    _ = stopped() => grace = Duration::ZERO,
+                }
             }
         }
         if let Some(probe) = probe {
@@ -150,25 +158,13 @@ impl App {
         tracing::info!("stopping: finishing what is under way");
         parts.pipeline.open.store(false, Ordering::Release);
         phase.send_replace(Phase::Ending);
-        for listener in listeners {
-            listener.await.context("a listener ended by a panic")?;
-        }
-        stop_replaying.send_replace(true);
-        if let Some(replayer) = replayer {
-            replayer.await.context("the replayer ended by a panic")?;
-        }
-        parts.pipeline.queue.close();
-        for writer in writers {
-            writer.await.context("a writer ended by a panic")?;
-        }
+        let tasks = Tasks { listeners, replayer, stop_replaying, writers, sweeper, stop_sweeping };
+        let drained = tasks.end(&parts.pipeline.queue, grace, stopped()).await;
         prober.abort();
         if let Some(spool) = &parts.pipeline.spool {
             spool.close().await;
         }
-        stop_sweeping.send_replace(true);
-        if let Some(sweeper) = sweeper {
-            sweeper.await.context("the sweeper ended by a panic")?;
-        }
+        drained?;
         tracing::info!("stopped");
         started.map(|_| ())
     }
@@ -265,17 +261,6 @@ where
     Ok(Started::Ready)
 }
 
-/// A writer that panics is replaced; the jobs it held are answered by their dropped channels.
-async fn keep_writing(parts: Parts) {
-    loop {
-        let running: JoinHandle<()> = tokio::spawn(parts.writer().run());
-        match running.await {
-            Ok(()) => return,
-            Err(error) => tracing::error!(%error, "a writer ended by a panic, starting another"),
-        }
-    }
-}
-
 /// Everything that lives as long as the program, made once.
 #[derive(Clone)]
 struct Parts {
@@ -356,18 +341,18 @@ impl Parts {
     /// Tells gRPC probes what `/readyz` tells others, as long as the program takes data.
     async fn keep_health(self) {
         loop {
-            let is_spooling = self.pipeline.spool.as_ref().is_some_and(Spool::is_taking);
-            self.health.set(is_spooling || self.store.ping().await.is_ok()).await;
+            self.health.set(self.api.standing().await.is_ok()).await;
             tokio::time::sleep(HEALTH_EVERY).await;
         }
     }
 
-    fn writer(&self) -> Writer {
+    fn writer(&self, guard: Arc<Guard>) -> Writer {
         Writer {
             queue: self.pipeline.queue.clone(),
             store: self.store.clone(),
             counters: self.counters.clone(),
             circuit: self.pipeline.circuit.clone(),
+            guard,
             life: life_cycle(&self.config),
             bounds: BatchBounds {
                 steps_max: self.config.ingest.batch_steps,
