@@ -48,14 +48,23 @@ pub struct Disagreement {
     pub code: String,
 }
 
+impl Disagreement {
+    /// Undefined tables, columns and their like (SQLSTATE class 42); SQLite says of them only that they are an error.
+    /// Then the database's text names them, and no values.
+    pub fn is_of_the_schema(&self) -> bool {
+        self.code.starts_with("42") || self.code == "1"
+    }
+}
+
 impl Display for Disagreement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let code = &self.code;
-        write!(
-            f,
-            "the database refuses the program's statements (code {code}): its schema is not the one of this version, run \
-             `vectoros migrate` or undo what was changed by hand"
-        )
+        write!(f, "the database refuses the program's statements (code {})", self.code)?;
+        if self.is_of_the_schema() {
+            f.write_str(
+                ": its schema is not the one of this version, run `vectoros migrate` or undo what was changed by hand",
+            )?;
+        }
+        Ok(())
     }
 }
 
@@ -138,8 +147,8 @@ impl Circuit {
 
 impl Busy<'_> {
     /// The jobs were refused for what our statements say, not for their data. No news when somebody committed meanwhile.
-    pub fn disagreed(&self, code: String) {
-        self.circuit.change(|state, now| state.disagreed(self.commits, code, now, rand::random()));
+    pub fn disagreed(&self, disagreement: Disagreement) {
+        self.circuit.change(|state, now| state.disagreed(self.commits, disagreement, now, rand::random()));
     }
 }
 
@@ -217,10 +226,10 @@ impl State {
     }
 
     /// Since there were so many `commits`.
-    fn disagreed(&mut self, commits: u64, code: String, now: Instant, chance: f64) {
+    fn disagreed(&mut self, commits: u64, disagreement: Disagreement, now: Instant, chance: f64) {
         if self.commits == commits {
             self.failed(now, chance);
-            self.disagreement = Some((Disagreement { code }, now));
+            self.disagreement = Some((disagreement, now));
         }
     }
 
@@ -395,16 +404,17 @@ mod tests {
     fn a_disagreement_is_told_until_a_commit_another_failure_or_silence() {
         let mut now = Instant::now();
         let mut state = State::new(STALL, now);
+        let said = || Disagreement { code: "42703".into() };
         let disagree = |state: &mut State, now| {
             for _ in 0..FAILURES_MAX {
                 assert_eq!(state.disagreement(now), None, "not for the first failures");
                 let commits = state.begin(now);
-                state.disagreed(commits, "42703".into(), now, 1.0);
+                state.disagreed(commits, said(), now, 1.0);
                 state.end();
             }
             assert!(state.is_open());
         };
-        let told = Some(Disagreement { code: "42703".into() });
+        let told = Some(said());
         disagree(&mut state, now);
         now += PROBE_PAUSE_MIN;
         state.probed(true, now, 1.0);
@@ -421,7 +431,7 @@ mod tests {
         let commits = state.begin(now);
         state.committed(now);
         for _ in 0..FAILURES_MAX {
-            state.disagreed(commits, "42703".into(), now, 1.0);
+            state.disagreed(commits, said(), now, 1.0);
         }
         assert!(state.is_closed(), "others commit");
     }
@@ -429,7 +439,8 @@ mod tests {
     #[test]
     fn what_is_told_names_the_code_and_what_to_do() {
         let text = Disagreement { code: "42P01".into() }.to_string();
-        assert!(text.contains("42P01") && text.contains("`vectoros migrate`") && !text.contains("  "), "{text}");
+        assert!(text.contains("42P01") && text.contains("`vectoros migrate`"), "{text}");
+        assert!(!Disagreement { code: "26000".into() }.to_string().contains("migrate"));
     }
 
     #[tokio::test]

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::assembly::LifeCycle;
-use crate::circuit::{Busy, Circuit};
+use crate::circuit::{Busy, Circuit, Disagreement};
 use crate::model::batch::{Batch, Native, Written};
 use crate::model::receipt::Receipt;
 use crate::queue::{Answer, Job, Overdue, Queue};
@@ -109,14 +109,14 @@ impl Writer {
 
     /// Nothing of it is a dead letter: the data is good as far as anybody knows.
     fn blame_us(&self, busy: &Busy<'_>, error: &StoreError, jobs: Vec<Job>) {
-        let code = error.code();
+        let disagreement = Disagreement { code: error.code() };
         if let Some(left_out) = self.due("statement") {
-            // Of what class 42 and SQLite's 1 are about, the statement, the text names tables and columns. Others may quote
-            // values.
-            let text = (code.starts_with("42") || code == "1").then(|| error.to_string());
-            tracing::error!(code, text, left_out, "the database refuses a statement, which no data explains");
+            // These texts are of statements. Others may quote values.
+            let is_harmless = disagreement.is_of_the_schema() || disagreement.code == "26000";
+            let text = is_harmless.then(|| error.to_string());
+            tracing::error!(text, left_out, "{disagreement}: senders are told to come again");
         }
-        busy.disagreed(code);
+        busy.disagreed(disagreement);
         for job in jobs {
             let _ = job.reply.send(Err(Overdue));
         }
@@ -191,7 +191,7 @@ impl Writer {
                                  the program's. Senders are told to come again, and nothing becomes a dead letter"
                             );
                         }
-                        busy.disagreed(error.code());
+                        busy.disagreed(Disagreement { code: error.code() });
                         return Ok(None);
                     }
                     if let Some(left_out) = self.due("refused item") {

@@ -72,6 +72,8 @@ pub struct State {
     pub letters: u64,
     pub panics: u64,
     pub tries: Vec<Try>,
+    /// The jobs in the order in which something of them was committed, with all repeats.
+    pub commits: Vec<(ProjectId, u64)>,
 }
 
 /// A transaction that was begun.
@@ -163,6 +165,7 @@ impl State {
             assert!(counts.is_balanced(), "{counts:?}");
             self.counts += counts;
             self.letters += batch.receipt.dead_letters.len() as u64;
+            self.commits.extend([(batch.project, batch.receipt.bytes)].iter().filter(|(_, job)| *job > 0));
             all.push(written);
         }
         all

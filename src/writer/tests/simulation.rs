@@ -154,7 +154,7 @@ async fn simulate(seed: u64) -> Seen {
     assert_eq!(state.counts.stored, state.steps.len() as u64, "counts are a recount");
     every_job_ends_in_time(&site, &state.tries);
     if writers == 1 {
-        tenants_keep_their_order(&state.tries);
+        tenants_keep_their_order(&state.commits);
     }
     Seen { panics: state.panics, letters: state.letters, duplicates: state.counts.duplicate, ..seen }
 }
@@ -175,12 +175,12 @@ fn every_job_ends_in_time(site: &Site, tries: &[Try]) {
     }
 }
 
-/// Of one tenant, who comes first is tried first. Jobs are numbered as they come.
-fn tenants_keep_their_order(tries: &[Try]) {
+/// Of one tenant, who comes first is committed first. Jobs are numbered as they come.
+fn tenants_keep_their_order(commits: &[(ProjectId, u64)]) {
     let mut latest: BTreeMap<ProjectId, u64> = BTreeMap::new();
-    let mut tried = BTreeSet::new();
-    for (project, job) in tries.iter().flat_map(|attempt| &attempt.jobs) {
-        if tried.insert(*job) {
+    let mut seen = BTreeSet::new();
+    for (project, job) in commits {
+        if seen.insert(*job) {
             let before = latest.insert(*project, *job);
             assert!(before < Some(*job), "job {job} of {project:?} after {before:?}");
         }
