@@ -20,8 +20,8 @@ pub const STALL_MAX: Duration = Duration::from_secs(5);
 /// Pauses between probes, each twice the one before, shortened by chance to between half and all of it.
 const PROBE_PAUSE_MIN: Duration = Duration::from_millis(100);
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How long a probe may take.
-const PROBE_MAX: Duration = Duration::from_secs(2);
+/// How long a probe may take: longer than a store waits for a connection of its readers before it makes one of its own.
+const PROBE_MAX: Duration = Duration::from_secs(4);
 /// How often the circuit is looked at.
 const TICK: Duration = Duration::from_millis(50);
 /// A disagreement is told for so long after it was seen last. Who is told sends elsewhere, and then nothing would ever show
