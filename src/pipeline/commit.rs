@@ -47,7 +47,9 @@ impl Pipeline {
                 biased;
                 answer = &mut answer => match answer {
                     // Refused before its time, for what ails the database: the next try would be too.
-                    Err(Refusal::Busy) if !self.circuit.is_closed() && keep().await => return Ok(Stored::Kept),
+                    Err(Refusal::Busy) if Instant::now() < deadline && !self.circuit.is_closed() && keep().await => {
+                        return Ok(Stored::Kept);
+                    }
                     answer => return answer.map(Stored::Committed),
                 },
                 () = self.circuit.opened() => {}
