@@ -15,10 +15,11 @@ use crate::telemetry::Counters;
 
 /// How often due runs are looked for. A look finds them by an index and costs next to nothing when none is due.
 const TICK: Duration = Duration::from_millis(200);
-/// Runs assembled in one transaction.
+/// Runs assembled in one transaction, if the store does not take fewer.
 const RUNS_MAX: u32 = 100;
+/// How long due runs are assembled before other upkeep has its turn.
+const SWEEP_MAX: Duration = Duration::from_secs(1);
 const REFUSALS_EVERY: Duration = Duration::from_secs(1);
-const CHECKPOINT_EVERY: Duration = Duration::from_secs(1);
 const KEYS_EVERY: Duration = Duration::from_secs(10);
 const PARTITIONS_EVERY: Duration = Duration::from_secs(3600);
 
@@ -33,8 +34,7 @@ pub struct Sweeper {
 impl Sweeper {
     /// Runs until `stop` turns true. A store that is away is tried again at the next tick.
     pub async fn run(self, mut stop: watch::Receiver<bool>) {
-        let (mut refusals_at, mut checkpoint_at) = (Instant::now(), Instant::now());
-        let (mut keys_at, mut partitions_at) = (Instant::now(), Instant::now());
+        let (mut refusals_at, mut keys_at, mut partitions_at) = (Instant::now(), Instant::now(), Instant::now());
         loop {
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
@@ -44,10 +44,7 @@ impl Sweeper {
                 refusals_at = Instant::now();
                 self.log("refusals", self.store_refusals().await);
             }
-            if checkpoint_at.elapsed() > CHECKPOINT_EVERY {
-                checkpoint_at = Instant::now();
-                self.log("checkpoint", self.store.checkpoint().await);
-            }
+            self.log("checkpoint", self.store.checkpoint().await);
             self.log("due runs", self.sweep().await);
             if keys_at.elapsed() > KEYS_EVERY {
                 keys_at = Instant::now();
@@ -61,14 +58,17 @@ impl Sweeper {
         self.log("refusals", self.store_refusals().await);
     }
 
+    /// Until none is due, or other upkeep has waited for long.
     async fn sweep(&self) -> Result<(), StoreError> {
-        loop {
+        let begin = Instant::now();
+        while begin.elapsed() < SWEEP_MAX {
             let swept = self.store.sweep(&self.life, Utc::now(), RUNS_MAX).await?;
             self.counters.swept.inc_by(u64::from(swept));
-            if swept < RUNS_MAX {
-                return Ok(());
+            if swept == 0 {
+                break;
             }
         }
+        Ok(())
     }
 
     async fn note_used_keys(&self) -> Result<(), StoreError> {

@@ -124,7 +124,8 @@ async fn fair_share(
     let noisy_since = Instant::now();
     let first = quiet.latencies(burst.max(measured / 4)).await?;
     if !burst.is_zero() {
-        tokio::time::sleep_until((noisy_since + PACED).into()).await;
+        // It goes on sending meanwhile.
+        quiet.latencies(PACED.saturating_sub(noisy_since.elapsed())).await?;
     }
     let beside = quiet.latencies(measured).await?;
     for connection in connections {

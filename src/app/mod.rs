@@ -135,11 +135,12 @@ impl App {
             started = start(&parts, ready) => started,
             _ = stopped() => Ok(Started::Stopped),
         };
-        let (mut sweeper, mut probe) = (None, None);
+        let mut sweeper = None;
         if matches!(started, Ok(Started::Ready)) {
             sweeper = Some(tokio::spawn(parts.sweeper().run(sweeping)));
-            probe = Some(tokio::spawn(parts.clone().keep_health()));
+            let probe = tokio::spawn(parts.clone().keep_health());
             let stop = stopped().await;
+            probe.abort();
             parts.api.stop();
             parts.counters.ready.set(0);
             parts.health.set(false).await;
@@ -151,9 +152,6 @@ impl App {
                     _ = stopped() => grace = Duration::ZERO,
                 }
             }
-        }
-        if let Some(probe) = probe {
-            probe.abort();
         }
         tracing::info!("stopping: finishing what is under way");
         parts.pipeline.open.store(false, Ordering::Release);
@@ -338,10 +336,12 @@ impl Parts {
         })
     }
 
-    /// Tells gRPC probes what `/readyz` tells others, as long as the program takes data.
+    /// Tells gRPC probes and `/metrics` what `/readyz` tells others, as long as the program takes data.
     async fn keep_health(self) {
         loop {
-            self.health.set(self.api.standing().await.is_ok()).await;
+            let is_ready = self.api.standing().await.is_ok();
+            self.counters.ready.set(i64::from(is_ready));
+            self.health.set(is_ready).await;
             tokio::time::sleep(HEALTH_EVERY).await;
         }
     }

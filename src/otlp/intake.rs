@@ -31,7 +31,7 @@ impl SliceBounds {
     /// a slice alone.
     pub const SLICE: SliceBounds = SliceBounds { items_max: 2000, bytes_max: 4 << 20, heap_bytes_max: 8 << 20 };
     /// A transaction of some hundredths of a second, for when others wait behind it.
-    pub const SHORT: SliceBounds = SliceBounds { items_max: 64, ..SliceBounds::SLICE };
+    pub const SHORT: SliceBounds = SliceBounds { items_max: 24, ..SliceBounds::SLICE };
     /// The whole request at once.
     pub const WHOLE: SliceBounds =
         SliceBounds { items_max: usize::MAX, bytes_max: usize::MAX, heap_bytes_max: usize::MAX };

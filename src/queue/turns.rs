@@ -12,9 +12,9 @@ use crate::model::id::ProjectId;
 /// Items that a tenant may take in one turn: one usual request of an exporter.
 const QUANTUM_ITEMS: usize = 512;
 /// The same while others send: what they wait for at most.
-const SHARED_QUANTUM_ITEMS: usize = 64;
-/// A tenant counts as sending for so long after its last request.
-const PRESENT: Duration = Duration::from_secs(1);
+const SHARED_QUANTUM_ITEMS: usize = 24;
+/// A tenant counts as sending for so long after its last request: exporters come every five seconds as a rule.
+const PRESENT: Duration = Duration::from_secs(10);
 
 /// What waits, of one kind of thing.
 pub(super) struct Turns<T> {

@@ -160,7 +160,8 @@ pub trait Store: Ledger + Writable {
     async fn make_partitions(&self, _today: NaiveDate) -> Result<(), StoreError> {
         Ok(())
     }
-    /// Moves what was committed from the log to its place; to be called every second. Postgres does so by itself.
+    /// Moves what was committed from the log to its place; to be called often, so that it is little each
+    /// time. Postgres does so by itself.
     async fn checkpoint(&self) -> Result<(), StoreError> {
         Ok(())
     }

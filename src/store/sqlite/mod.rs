@@ -44,7 +44,10 @@ const ACQUIRE_MAX: Duration = Duration::from_secs(3);
 
 /// So many pages of 4 KiB in the log make a commit wait for a checkpoint: when those beside it, which nobody waits for, are
 /// too slow.
-const CHECKPOINT_PAGES: &str = "4096";
+const CHECKPOINT_PAGES: &str = "8192";
+
+/// Runs that are assembled in one transaction of the sweeper: writers wait for it.
+const SWEPT_MAX: u32 = 3;
 
 /// Of the receipts: writers of a file take turns anyway.
 const SHARD: i16 = 0;
@@ -167,7 +170,7 @@ impl Store for SqliteStore {
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError> {
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
-        let swept = sweep::sweep(&mut connection, life, now, limit, &self.prices).await?;
+        let swept = sweep::sweep(&mut connection, life, now, limit.min(SWEPT_MAX), &self.prices).await?;
         lent.commit(connection).await?;
         Ok(swept)
     }
