@@ -15,10 +15,8 @@ use crate::telemetry::Counters;
 
 /// How often due runs are looked for. A look finds them by an index and costs next to nothing when none is due.
 const TICK: Duration = Duration::from_millis(200);
-/// Runs assembled in one transaction, if the store does not take fewer.
+/// Runs assembled at a time.
 const RUNS_MAX: u32 = 100;
-/// How long due runs are assembled before other upkeep has its turn.
-const SWEEP_MAX: Duration = Duration::from_secs(1);
 const REFUSALS_EVERY: Duration = Duration::from_secs(1);
 const KEYS_EVERY: Duration = Duration::from_secs(10);
 const PARTITIONS_EVERY: Duration = Duration::from_secs(3600);
@@ -58,17 +56,14 @@ impl Sweeper {
         self.log("refusals", self.store_refusals().await);
     }
 
-    /// Until none is due, or other upkeep has waited for long.
     async fn sweep(&self) -> Result<(), StoreError> {
-        let begin = Instant::now();
-        while begin.elapsed() < SWEEP_MAX {
+        loop {
             let swept = self.store.sweep(&self.life, Utc::now(), RUNS_MAX).await?;
             self.counters.swept.inc_by(u64::from(swept));
-            if swept == 0 {
-                break;
+            if swept < RUNS_MAX {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     async fn note_used_keys(&self) -> Result<(), StoreError> {

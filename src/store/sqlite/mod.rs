@@ -46,7 +46,7 @@ const ACQUIRE_MAX: Duration = Duration::from_secs(3);
 /// too slow.
 const CHECKPOINT_PAGES: &str = "8192";
 
-/// Runs that are assembled in one transaction of the sweeper: writers wait for it.
+/// Due runs that are assembled in one transaction: writers wait for it.
 const SWEPT_MAX: u32 = 3;
 
 /// Of the receipts: writers of a file take turns anyway.
@@ -168,11 +168,19 @@ impl Store for SqliteStore {
     }
 
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError> {
-        let mut lent = self.connection.lock().await;
-        let mut connection = lent.begin().await?;
-        let swept = sweep::sweep(&mut connection, life, now, limit.min(SWEPT_MAX), &self.prices).await?;
-        lent.commit(connection).await?;
-        Ok(swept)
+        let mut all = 0;
+        while all < limit {
+            let mut lent = self.connection.lock().await;
+            let mut connection = lent.begin().await?;
+            let few = SWEPT_MAX.min(limit - all);
+            let swept = sweep::sweep(&mut connection, life, now, few, &self.prices).await?;
+            lent.commit(connection).await?;
+            all += swept;
+            if swept == 0 {
+                break;
+            }
+        }
+        Ok(all)
     }
 
     async fn remap(
