@@ -80,7 +80,8 @@ impl Default for Tuning {
 }
 
 /// The store at `url`: `sqlite://path` or `postgres://user@host/database`. A SQLite file is created if it is missing;
-/// a Postgres server may be away and is looked for on first use, and with `host1,host2` the one of them that takes writes. `prices` price what is merged of several versions.
+/// a Postgres server may be away and is looked for on first use, and with `host1,host2` the one of them that takes writes.
+/// `prices` price what is merged of several versions.
 pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Result<Arc<dyn Store>> {
     match url.split_once("://") {
         Some(("sqlite", path)) => Ok(Arc::new(sqlite::SqliteStore::open(path, tuning, prices).await?)),
@@ -160,8 +161,8 @@ pub trait Store: Ledger + Writable {
     async fn make_partitions(&self, _today: NaiveDate) -> Result<(), StoreError> {
         Ok(())
     }
-    /// Moves what was committed from the log to its place; to be called often, so that it is little each
-    /// time. Postgres does so by itself.
+    /// Moves what was committed from the log to its place; to be called often, so that it is little each time. Postgres
+    /// does so by itself.
     async fn checkpoint(&self) -> Result<(), StoreError> {
         Ok(())
     }
