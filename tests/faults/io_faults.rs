@@ -5,41 +5,27 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
-use anyhow::{Context, ensure};
+use anyhow::ensure;
 use rand::Rng;
 use rand::rngs::StdRng;
 use tempfile::TempDir;
-use tokio::process::Command;
 
-use crate::cluster::run;
 use crate::collector::Launch;
+use crate::preload::Preload;
 
 const CODE: &str = include_str!("io_faults.c");
 const HEAD_BYTES: usize = 26;
 
-pub struct IoFaults {
-    folder: TempDir,
-}
+pub struct IoFaults(Preload);
 
 impl IoFaults {
-    /// Compiled for this machine.
     pub async fn make() -> anyhow::Result<IoFaults> {
-        let folder = TempDir::new()?;
-        let code = folder.path().join("io_faults.c");
-        std::fs::write(&code, CODE)?;
-        std::fs::write(folder.path().join("control"), [0; 4096])?;
-        let mut compiler = Command::new("cc");
-        compiler.args(["-O1", "-fPIC", "-shared", "-o"]).arg(folder.path().join("io_faults.so")).arg(&code).arg("-ldl");
-        run(compiler.arg("-lpthread")).await.context("a C compiler is needed for this fault")?;
-        Ok(IoFaults { folder })
+        Ok(IoFaults(Preload::make(CODE, "control").await?))
     }
 
     /// What a program is started with to be hit.
     pub fn environment(&self) -> Vec<(String, String)> {
-        let path = |name: &str| self.folder.path().join(name).display().to_string();
-        [("LD_PRELOAD", "io_faults.so"), ("IO_CONTROL", "control"), ("IO_RECORD", "record")]
-            .map(|(name, file)| (name.to_owned(), path(file)))
-            .into()
+        self.0.environment(&[("IO_CONTROL", "control"), ("IO_RECORD", "record")])
     }
 
     /// The same without a record.
@@ -50,13 +36,13 @@ impl IoFaults {
 
     /// From now on every so-manieth sync, and write, fails; 0: none.
     pub fn fail(&self, syncs: u32, writes: u32) -> anyhow::Result<()> {
-        let file = std::fs::File::options().write(true).open(self.folder.path().join("control"))?;
+        let file = std::fs::File::options().write(true).open(self.0.folder().join("control"))?;
         file.write_all_at(&[syncs.to_ne_bytes(), writes.to_ne_bytes()].concat(), 0)?;
         Ok(())
     }
 
     pub fn record(&self) -> anyhow::Result<Record> {
-        Ok(Record { bytes: std::fs::read(self.folder.path().join("record"))? })
+        Ok(Record { bytes: std::fs::read(self.0.folder().join("record"))? })
     }
 }
 

@@ -16,6 +16,7 @@ mod plan;
 mod pooler;
 #[path = "../it/ports.rs"]
 mod ports;
+mod preload;
 mod report;
 mod rig;
 mod sender;
