@@ -179,6 +179,8 @@ pub async fn open_store(config: &Config, prices: Arc<Prices>) -> anyhow::Result<
         inline_steps_max: config.runs.inline_steps,
         readers_max: config.database.read_connections,
         shown_steps_max: config.runs.max_steps_shown,
+        assembled_steps_max: config.runs.max_steps_assembled,
+        whole_bytes_max: Tuning::WHOLE_BYTES_MAX,
     };
     store::open(&config.database.url, tuning, prices).await
 }

@@ -2,6 +2,7 @@
 //! one contract suite.
 
 mod columns;
+mod contents;
 mod error;
 mod ledger;
 mod parts;
@@ -11,6 +12,7 @@ mod queries;
 mod read;
 mod receipts;
 mod remap;
+mod reveal;
 mod rows;
 mod sqlite;
 mod storable;
@@ -68,11 +70,26 @@ pub struct Tuning {
     pub readers_max: u32,
     /// Steps that are read of one run when somebody asks for it, the earliest.
     pub shown_steps_max: u32,
+    /// Steps of one run that are assembled, the earliest; sums are made of the rest.
+    pub assembled_steps_max: u32,
+    /// Bytes of steps that are held with all their texts for assembly; of more there are seals of the texts.
+    pub whole_bytes_max: usize,
+}
+
+impl Tuning {
+    /// Of each connection that writes, and of the sweeper.
+    pub const WHOLE_BYTES_MAX: usize = 32 << 20;
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { inline_steps_max: 256, readers_max: 8, shown_steps_max: 50_000 }
+        Tuning {
+            inline_steps_max: 256,
+            readers_max: 8,
+            shown_steps_max: 50_000,
+            assembled_steps_max: 100_000,
+            whole_bytes_max: Tuning::WHOLE_BYTES_MAX,
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::rows::{Contents, bodies_of};
+use super::contents::{Contents, bodies_of};
 use super::tables::{RunDays, Tables};
 use super::{StoredRun, Tuning};
 use crate::model::id::{ProjectId, RunKey};
@@ -24,7 +24,7 @@ pub(super) async fn run(
     let whole = trace.as_ref().unwrap_or(&run);
     let (days, step_count) = (RunDays::of(whole), whole.step_count);
     let steps = tables.first_steps(days, tuning.shown_steps_max).await?;
-    let logs = tables.logs_of_runs(&[days]).await?;
+    let (logs, _) = tables.logs_of_runs(&[days]).await?;
     let is_truncated = steps.len() >= tuning.shown_steps_max as usize && step_count > steps.len() as i64;
 
     let of_steps = steps.iter().filter_map(|step| step.origin);
@@ -33,5 +33,11 @@ pub(super) async fn run(
     let origins = bodies_of(tables, origins).await?;
     let contents = Contents::new(steps, logs, prices, &|id| origins.get(&id).cloned());
     let origins = origins.into_iter().collect();
-    Ok(Some(StoredRun { run, steps: contents.steps, is_truncated, logs: contents.logs, origins }))
+    Ok(Some(StoredRun {
+        run,
+        steps: contents.steps.into_iter().map(|shown| shown.step).collect(),
+        is_truncated,
+        logs: contents.logs,
+        origins,
+    }))
 }

@@ -143,7 +143,9 @@ impl Store for PostgresStore {
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError> {
         let mut sweeper = self.sweeper.lock().await;
         let mut connection = sweeper.begin().await?;
-        let swept = within(TRANSACTION_MAX, sweep::sweep(&mut connection, life, now, limit, &self.prices)).await?;
+        let swept =
+            within(TRANSACTION_MAX, sweep::sweep(&mut connection, life, now, limit, &self.prices, &self.tuning))
+                .await?;
         sweeper.commit(connection).await?;
         Ok(swept)
     }
@@ -157,7 +159,7 @@ impl Store for PostgresStore {
     ) -> Result<Remapped, StoreError> {
         let mut lent = self.sweeper.lock().await;
         let mut connection = lent.begin().await?;
-        let part = remap::remap(&mut connection, which, after, &self.prices, life, now);
+        let part = remap::remap(&mut connection, which, after, &self.prices, &self.tuning, life, now);
         let remapped = within(TRANSACTION_MAX, part).await?;
         lent.commit(connection).await?;
         Ok(remapped)
@@ -268,9 +270,8 @@ impl StoreWriter for PostgresWriter {
     ) -> Result<Vec<Written>, StoreError> {
         let asked = Instant::now();
         let mut connection = self.connection.begin().await?;
-        let inline_steps_max = self.tuning.inline_steps_max;
         let statements =
-            write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices, self.shard);
+            write::write(&mut connection, batches, life, (now, asked), &self.tuning, &self.prices, self.shard);
         let written = within(TRANSACTION_MAX, statements).await?;
         self.connection.commit(connection).await?;
         Ok(written)

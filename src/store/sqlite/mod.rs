@@ -136,7 +136,7 @@ impl Store for SqliteStore {
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError> {
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
-        let swept = sweep::sweep(&mut connection, life, now, limit, &self.prices).await?;
+        let swept = sweep::sweep(&mut connection, life, now, limit, &self.prices, &self.tuning).await?;
         lent.commit(connection).await?;
         Ok(swept)
     }
@@ -150,7 +150,7 @@ impl Store for SqliteStore {
     ) -> Result<Remapped, StoreError> {
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
-        let remapped = remap::remap(&mut connection, which, after, &self.prices, life, now).await?;
+        let remapped = remap::remap(&mut connection, which, after, &self.prices, &self.tuning, life, now).await?;
         lent.commit(connection).await?;
         Ok(remapped)
     }
@@ -258,9 +258,8 @@ impl StoreWriter for SqliteWriter {
         let asked = Instant::now();
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
-        let inline_steps_max = self.tuning.inline_steps_max;
         let written =
-            write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices, SHARD).await?;
+            write::write(&mut connection, batches, life, (now, asked), &self.tuning, &self.prices, SHARD).await?;
         lent.commit(connection).await?;
         Ok(written)
     }
