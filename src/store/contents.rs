@@ -369,7 +369,7 @@ impl Gathered {
 }
 
 /// Bytes that a step takes in memory, about.
-fn bytes_of(step: &Step) -> usize {
+pub(super) fn bytes_of(step: &Step) -> usize {
     let Facts { timeout_reason, run_name, run_input, run_output, session_id, user_id, service, instance, .. } =
         &step.facts;
     let Facts { framework, request_model, response_id, tool_call_id, finish_reason, .. } = &step.facts;

@@ -60,6 +60,9 @@ pub enum StoreError {
 /// Connections for keys, opened as they are needed.
 const KEY_CONNECTIONS_MAX: u32 = 4;
 
+/// Bytes of the steps and log records of one run that are read when somebody asks for it.
+pub const SHOWN_BYTES_MAX: usize = 32 << 20;
+
 /// What a deployment may set about the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
@@ -113,8 +116,10 @@ pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Res
 pub struct StoredRun {
     pub run: Run,
     pub steps: Vec<Step>,
-    /// There are more steps than that.
+    /// There are more steps than that, or more than was asked for in bytes.
     pub is_truncated: bool,
+    /// More bytes would have been more of it.
+    pub is_cut: bool,
     pub logs: RunLogs,
     pub origins: Vec<(Uuid, String)>,
 }
@@ -164,7 +169,17 @@ pub trait Store: Ledger {
     async fn ping(&self) -> Result<(), StoreError>;
     /// A connection that one writer task owns.
     async fn writer(&self) -> Result<Box<dyn StoreWriter>, StoreError>;
-    async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError>;
+    /// The run with steps of no more than `bytes_max`, the earliest.
+    async fn run_within(
+        &self,
+        project: ProjectId,
+        run_id: Uuid,
+        bytes_max: usize,
+    ) -> Result<Option<StoredRun>, StoreError>;
+    /// The run with as many of its steps as are ever shown.
+    async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
+        self.run_within(project, run_id, SHOWN_BYTES_MAX).await
+    }
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError>;
     /// Assembles again up to `limit` runs that are due at `now`, each by one replica only. How many there were.
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError>;
@@ -208,6 +223,11 @@ pub trait Store: Ledger {
 }
 
 impl StoreError {
+    /// All that may be read at once is being read: come again.
+    pub fn busy() -> StoreError {
+        StoreError::Unavailable(sqlx::Error::PoolTimedOut)
+    }
+
     /// SQLSTATE or SQLite's code; says nothing of the data.
     pub fn code(&self) -> String {
         let (StoreError::Unavailable(error) | StoreError::Data(error) | StoreError::Broken(error)) = self;

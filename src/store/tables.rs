@@ -220,8 +220,8 @@ pub(super) trait Tables: ReceiptTables {
     async fn place_of_step(&mut self, run: RunDays, number: i64) -> sqlx::Result<Option<Place>>;
     /// Sums over the steps behind the place `last`.
     async fn rest_of_run(&mut self, run: RunDays, last: &Place) -> sqlx::Result<Rest>;
-    /// At most `limit` of one run, the earliest, whole.
-    async fn first_steps(&mut self, run: RunDays, limit: u32) -> sqlx::Result<Vec<Step>>;
+    /// Gives at most `limit` of one run to `take`, the earliest, whole, until it says that it is enough. Whether it did not.
+    async fn first_steps(&mut self, run: RunDays, limit: u32, take: Take<'_>) -> sqlx::Result<bool>;
 
     /// Those that were not there before and now are.
     async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>>;

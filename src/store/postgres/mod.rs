@@ -129,9 +129,15 @@ impl Store for PostgresStore {
         }))
     }
 
-    async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
+    async fn run_within(
+        &self,
+        project: ProjectId,
+        run_id: Uuid,
+        bytes_max: usize,
+    ) -> Result<Option<StoredRun>, StoreError> {
         let mut connection = self.pool.acquire().await?;
-        Ok(read::run(&mut *connection, RunKey { project, run_id }, &self.tuning, &self.prices).await?)
+        let key = RunKey { project, run_id };
+        Ok(read::run(&mut *connection, key, bytes_max, &self.tuning, &self.prices).await?)
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
 use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 use serde_json::value::RawValue;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -159,7 +160,7 @@ impl Tables for PgConnection {
     }
 
     async fn each_step(&mut self, runs: &[RunDays], last: Option<&Place>, take: Take<'_>) -> sqlx::Result<bool> {
-        let mut rows = match (runs, last) {
+        let rows = match (runs, last) {
             ([], _) => return Ok(true),
             ([run], Some(last)) => sqlx::query_as(STEPS_UP_TO)
                 .bind(run.key.project.0)
@@ -172,13 +173,7 @@ impl Tables for PgConnection {
                 .fetch(self),
             _ => sqlx::query_as_with(STEPS_OF_RUNS, run_columns(runs)?).fetch(self),
         };
-        while let Some(row) = rows.try_next().await? {
-            let row: StepRow = row;
-            if !take(row.try_into()?) {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+        take_each(rows, take).await
     }
 
     async fn step_counts(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<(RunKey, i64)>> {
@@ -214,16 +209,14 @@ impl Tables for PgConnection {
         Ok(row.into())
     }
 
-    async fn first_steps(&mut self, run: RunDays, limit: u32) -> sqlx::Result<Vec<Step>> {
-        let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
+    async fn first_steps(&mut self, run: RunDays, limit: u32, take: Take<'_>) -> sqlx::Result<bool> {
+        let query = sqlx::query_as(queries::STEPS)
             .bind(run.key.project.0)
             .bind(run.key.run_id)
             .bind(run.first_day)
             .bind(run.last_day)
-            .bind(i64::from(limit))
-            .fetch_all(self)
-            .await?;
-        decoded(rows)
+            .bind(i64::from(limit));
+        take_each(query.fetch(self), take).await
     }
 
     async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>> {
@@ -307,6 +300,15 @@ impl Tables for PgConnection {
             .await?;
         Ok(rows.into_iter().filter_map(TwinRow::twin).collect())
     }
+}
+
+async fn take_each(mut rows: BoxStream<'_, sqlx::Result<StepRow>>, take: Take<'_>) -> sqlx::Result<bool> {
+    while let Some(row) = rows.try_next().await? {
+        if !take(row.try_into()?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn key_columns(keys: &[RunKey]) -> sqlx::Result<PgArguments> {

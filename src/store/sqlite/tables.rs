@@ -217,16 +217,14 @@ impl Tables for SqliteConnection {
         Ok(row.into())
     }
 
-    async fn first_steps(&mut self, run: RunDays, limit: u32) -> sqlx::Result<Vec<Step>> {
-        let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
+    async fn first_steps(&mut self, run: RunDays, limit: u32, take: Take<'_>) -> sqlx::Result<bool> {
+        let query = sqlx::query_as(queries::STEPS)
             .bind(run.key.project.0)
             .bind(run.key.run_id)
             .bind(run.first_day)
             .bind(run.last_day)
-            .bind(i64::from(limit))
-            .fetch_all(self)
-            .await?;
-        decoded(rows)
+            .bind(i64::from(limit));
+        take_each(query.fetch(self), take).await
     }
 
     async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>> {
