@@ -175,6 +175,8 @@ pub async fn open_store(config: &Config, prices: Arc<Prices>) -> anyhow::Result<
         readers_max: config.database.read_connections,
         shown_steps_max: config.runs.max_steps_shown,
         sqlite_log_bytes_max: config.database.sqlite_log_bytes.as_u64(),
+        assembled_steps_max: config.runs.max_steps_assembled,
+        whole_bytes_max: Tuning::WHOLE_BYTES_MAX,
     };
     store::open(&config.database.url, tuning, prices).await
 }

@@ -2,6 +2,7 @@
 //!
 //! Steps come in any order, any number of requests, with or without their root. They are sorted once; everything after
 //! that walks the forest a fixed number of times, so a run of 100,000 steps costs little more per step than a short one.
+//! No list of steps is copied: a long run is held once.
 
 mod copies;
 mod forest;
@@ -12,6 +13,7 @@ mod native;
 mod otlp;
 mod parts;
 mod requests;
+mod rest;
 mod roles;
 mod status;
 mod streams;
@@ -27,11 +29,12 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 
 use crate::model::id::RunKey;
-use crate::model::run::{Assembled, Declared};
-use crate::model::step::Step;
+use crate::model::run::{Assembled, Declared, ShownStep};
 
 pub use logs::{RunLogs, weight};
 pub use parts::{Part, Parts, Scopes, parts};
+pub use rest::Rest;
+pub use status::error_view;
 pub use tree::{Node, tree};
 pub use twins::{Call, Columns, Moment, Said, Twin, asked_calls, original_of};
 
@@ -64,15 +67,30 @@ pub struct Receipt {
 /// Steps in any order give the same result. `run.due_at` says when to call again if nothing arrives.
 pub fn assemble(
     key: RunKey,
-    steps: Vec<Step>,
+    steps: Vec<impl Into<ShownStep>>,
     declared: Option<Declared>,
     receipt: Receipt,
     life: &LifeCycle,
     now: DateTime<Utc>,
 ) -> Assembled {
+    assemble_with(key, steps, &Rest::default(), declared, receipt, life, now)
+}
+
+/// The same for a run of which only the earliest steps are here, and sums of the rest.
+pub fn assemble_with(
+    key: RunKey,
+    steps: Vec<impl Into<ShownStep>>,
+    rest: &Rest,
+    declared: Option<Declared>,
+    receipt: Receipt,
+    life: &LifeCycle,
+    now: DateTime<Utc>,
+) -> Assembled {
+    // In place where they are shown steps already.
+    let steps: Vec<ShownStep> = steps.into_iter().map(Into::into).collect();
     match declared {
-        Some(declared) => native::assemble(key, steps, declared, receipt, life, now),
-        None => otlp::assemble(key, steps, receipt, life, now),
+        Some(declared) => native::assemble(key, steps, rest, declared, receipt, life, now),
+        None => otlp::assemble(key, steps, rest, receipt, life, now),
     }
 }
 

@@ -4,20 +4,21 @@ use chrono::{DateTime, Datelike, NaiveDate, TimeDelta, Utc};
 use serde_json::Value;
 
 use crate::assembly::status::{given_up, gives_up_at};
-use crate::assembly::{LifeCycle, Receipt, tree};
+use crate::assembly::{LifeCycle, Receipt, Rest, tree};
 use crate::model::id::RunKey;
 use crate::model::run::{Assembled, Declared, Kinship, Run, ShownStep};
-use crate::model::step::{Source, Status, Step, Usage};
+use crate::model::step::{Source, Status, Usage};
 
 pub(super) fn assemble(
     key: RunKey,
-    mut steps: Vec<Step>,
+    mut steps: Vec<ShownStep>,
+    rest: &Rest,
     declared: Declared,
     receipt: Receipt,
     life: &LifeCycle,
     now: DateTime<Utc>,
 ) -> Assembled {
-    steps.sort_by(|a, b| tree::reading_order(a).cmp(&tree::reading_order(b)));
+    steps.sort_unstable_by(|a, b| tree::reading_order(&a.step).cmp(&tree::reading_order(&b.step)));
     let started_at = receipt.created_at;
     let why = match declared.status {
         Status::Running => given_up(started_at, &receipt, life, now),
@@ -56,8 +57,9 @@ pub(super) fn assemble(
         session_id: declared.session_id.clone(),
         user_id: declared.user_id.clone(),
         tags: declared.tags.clone(),
-        step_count: count(steps.len()),
-        error_count: count(steps.iter().filter(|step| step.status == Status::Error).count()),
+        step_count: count(steps.len()).saturating_add(rest.steps),
+        error_count: count(steps.iter().filter(|shown| shown.step.status == Status::Error).count())
+            .saturating_add(rest.errors),
         trace_id: declared.trace_id.clone(),
         started_at,
         ended_at: latency.and_then(|seconds| later(started_at, seconds)),
@@ -73,8 +75,7 @@ pub(super) fn assemble(
         received_at: receipt.received_at,
         declared: Some(declared),
     };
-    let shown = steps.into_iter().map(|step| ShownStep { step, marks: Default::default() });
-    Assembled { run, steps: shown.collect() }
+    Assembled { run, steps }
 }
 
 pub(super) fn count(len: usize) -> i64 {
@@ -82,9 +83,9 @@ pub(super) fn count(len: usize) -> i64 {
 }
 
 /// The partitions that hold the steps; without steps the day of the run itself.
-pub(super) fn days(steps: &[Step], otherwise: DateTime<Utc>) -> (NaiveDate, NaiveDate) {
-    let first = steps.iter().map(|step| step.day).min();
-    let last = steps.iter().map(|step| step.day).max();
+pub(super) fn days(steps: &[ShownStep], otherwise: DateTime<Utc>) -> (NaiveDate, NaiveDate) {
+    let first = steps.iter().map(|shown| shown.step.day).min();
+    let last = steps.iter().map(|shown| shown.step.day).max();
     let day = otherwise.date_naive();
     (first.unwrap_or(day), last.unwrap_or(day))
 }

@@ -2,6 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use serde_json::{Map, Value};
+use uuid::Uuid;
 
 use crate::assembly::copies::{self, Copies};
 use crate::assembly::forest::Forest;
@@ -10,22 +11,22 @@ use crate::assembly::roles::Roles;
 use crate::assembly::status::{self, Life, Phase};
 use crate::assembly::texts::Texts;
 use crate::assembly::usage::{self, Totals};
-use crate::assembly::{LifeCycle, Receipt, graphs, native, streams, tools, tree, twins, wrappers};
+use crate::assembly::{LifeCycle, Receipt, Rest, graphs, native, streams, tools, tree, twins, wrappers};
 use crate::model::id::{RunKey, trace_id_of_run};
 use crate::model::run::{Assembled, Kinship, Run, ShownStep};
-use crate::model::step::{Source, Status, Step};
+use crate::model::step::{Source, Status};
 
 pub(super) fn assemble(
     key: RunKey,
-    mut steps: Vec<Step>,
+    mut shown: Vec<ShownStep>,
+    rest: &Rest,
     receipt: Receipt,
     life: &LifeCycle,
     now: DateTime<Utc>,
 ) -> Assembled {
-    sort(&mut steps);
-    let (first_day, last_day) = native::days(&steps, receipt.created_at);
-    let stored = steps.len();
-    let mut shown: Vec<ShownStep> = steps.into_iter().map(|step| ShownStep { step, marks: Map::new() }).collect();
+    sort(&mut shown);
+    let (first_day, last_day) = native::days(&shown, receipt.created_at);
+    let stored = shown.len();
     let forest = Forest::new(shown.iter().map(|shown| &shown.step));
     cut_circles(&mut shown, &forest);
     wrappers::settle(&mut shown, &forest);
@@ -36,17 +37,19 @@ pub(super) fn assemble(
     streams::complete(&mut shown, &copies);
     status::forgive_childs_errors(&mut shown, &forest);
     let roles = Roles::new(&shown, &forest, |index| copies.is_copy(index));
-    let totals = usage::count(&mut shown, &forest, &mut copies, roles.primary);
+    let mut totals = usage::count(&mut shown, &forest, &mut copies, roles.primary);
+    totals.spent.add(rest.spent());
     copies::complete_calls(&mut shown, &copies);
     let calls = tools::calls(&shown, &copies);
     let answer = roles.primary.and_then(|index| shown[index].step.output.clone());
     let inferred = tools::complete(&mut shown, &copies, &calls, key.run_id, answer.as_deref());
 
-    let times = Times::new(&shown, &roles);
+    let times = Times::new(&shown, &roles, rest);
     let started_at = times.start_ns.and_then(instant).unwrap_or(receipt.created_at);
-    let bare = twins::is_bare(&shown, &forest, &roles);
+    let bare = rest.is_empty() && twins::is_bare(&shown, &forest, &roles);
     let look_at = if bare { twins::due_at(&shown, &receipt, life, now) } else { None };
-    let life = Life::new(&shown, &forest, &roles, started_at, &receipt, life, now);
+    let is_unfinished = rest.is_unfinished || status::has_unfinished(&shown, &forest, &roles);
+    let life = Life::new(&shown, &forest, &roles, is_unfinished, (started_at, &receipt), life, now);
     let end = End::new(&shown, &forest, &roles, &life.phase);
     let texts = Texts { steps: &shown, forest: &forest, roles: &roles, copies: &copies };
     let input = texts.input();
@@ -57,12 +60,13 @@ pub(super) fn assemble(
         .iter()
         .chain(&inferred)
         .filter(|shown| shown.step.status == Status::Error && !shown.marks.contains_key("duplicate_of"));
-    let error_count = native::count(errors.count());
+    let error_count = native::count(errors.count()).saturating_add(rest.errors);
     let mut metadata = identity.metadata();
     if input.is_none() && output.is_none() {
         metadata.insert("content_captured".to_owned(), Value::Bool(false));
     }
     metadata.insert("error_count".to_owned(), Value::from(error_count));
+    describe_rest(&mut metadata, rest);
     describe_life(&mut metadata, &life, &end);
     describe_cost(&mut metadata, &totals);
     times.describe_frame(&mut metadata, &shown, &roles, end.status);
@@ -94,7 +98,7 @@ pub(super) fn assemble(
         session_id: identity.session_id(),
         user_id: identity.user_id(),
         tags: identity.tags(),
-        step_count: native::count(stored),
+        step_count: native::count(stored).saturating_add(rest.steps),
         error_count,
         trace_id: Some(trace_id_of_run(key.run_id)),
         started_at,
@@ -113,17 +117,18 @@ pub(super) fn assemble(
     };
     mark_frame(&mut shown, &roles);
     shown.extend(inferred);
-    shown.sort_by(|a, b| tree::reading_order(&a.step).cmp(&tree::reading_order(&b.step)));
+    shown.sort_unstable_by(|a, b| tree::reading_order(&a.step).cmp(&tree::reading_order(&b.step)));
     Assembled { run, steps: shown }
 }
 
 /// By start, then id. Steps that know no start stand where they ended, or last.
-pub(super) fn sort(steps: &mut [Step]) {
-    steps.sort_by(|a, b| {
-        let key = |step: &Step| (step.start_ns.or(step.end_ns).unwrap_or(u64::MAX), step.end_ns, step.content_hash);
-        let (a_key, b_key) = (key(a), key(b));
-        (a_key.0, &a.id, a_key.1, a_key.2).cmp(&(b_key.0, &b.id, b_key.1, b_key.2))
-    });
+pub(super) fn sort(steps: &mut [ShownStep]) {
+    fn key(shown: &ShownStep) -> (u64, &str, Option<u64>, Uuid) {
+        let step = &shown.step;
+        (step.start_ns.or(step.end_ns).unwrap_or(u64::MAX), &step.id, step.end_ns, step.content_hash)
+    }
+    // Ids are unique, so that no order is left to chance.
+    steps.sort_unstable_by(|a, b| key(a).cmp(&key(b)));
 }
 
 /// A step that was cut off a circle shows no parent; the id that was sent stays in sight.
@@ -153,13 +158,23 @@ struct Times {
 }
 
 impl Times {
-    fn new(steps: &[ShownStep], roles: &Roles) -> Times {
+    /// The rest of a run that no one step speaks for belongs to its time.
+    fn new(steps: &[ShownStep], roles: &Roles, rest: &Rest) -> Times {
+        let rest_end_ns = rest.latest_end_ns;
         let speakers = if roles.is_worthy() { roles.speakers() } else { (0..steps.len()).collect() };
         let of = |index: &usize| &steps[*index].step;
         Times {
             start_ns: speakers.iter().filter_map(|index| of(index).start_ns).min(),
-            end_ns: speakers.iter().filter_map(|index| of(index).end_ns).max(),
-            last_activity_ns: steps.iter().filter_map(|shown| shown.step.end_ns.max(shown.step.start_ns)).max(),
+            end_ns: speakers
+                .iter()
+                .filter_map(|index| of(index).end_ns)
+                .chain(rest_end_ns.filter(|_| roles.primary.is_none()))
+                .max(),
+            last_activity_ns: steps
+                .iter()
+                .filter_map(|shown| shown.step.end_ns.max(shown.step.start_ns))
+                .chain(rest_end_ns)
+                .max(),
         }
     }
 
@@ -231,6 +246,16 @@ impl End {
             self.timeout_reason = step.facts.timeout_reason.clone();
         }
     }
+}
+
+/// Says that the latest steps are not assembled, and counts their calls.
+fn describe_rest(metadata: &mut Map<String, Value>, rest: &Rest) {
+    if rest.is_empty() {
+        return;
+    }
+    metadata.insert("summed_steps".to_owned(), Value::from(rest.steps));
+    let calls = metadata.get("model_calls").and_then(Value::as_i64).unwrap_or(0);
+    metadata.insert("model_calls".to_owned(), Value::from(calls.saturating_add(rest.model_calls)));
 }
 
 fn describe_life(metadata: &mut Map<String, Value>, life: &Life, end: &End) {

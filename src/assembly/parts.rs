@@ -12,10 +12,11 @@ use uuid::Uuid;
 use crate::assembly::copies::Copies;
 use crate::assembly::forest::Forest;
 use crate::assembly::roles::{Roles, is_genai};
-use crate::assembly::{LifeCycle, Receipt, graphs, otlp, status, wrappers};
+use crate::assembly::{LifeCycle, Receipt, Rest, graphs, otlp, status, wrappers};
+use crate::messages;
 use crate::model::id::{RunKey, run_id_of_root, trace_id_of_run};
 use crate::model::run::{Assembled, Run, ShownStep};
-use crate::model::step::Step;
+use crate::model::step::StepType;
 
 /// What one run is: a whole trace, or each outermost GenAI step of it.
 #[derive(Clone, Debug, Default)]
@@ -59,36 +60,44 @@ pub struct Parts {
 pub struct Part {
     pub key: RunKey,
     trace: RunKey,
-    steps: Vec<Step>,
+    steps: Vec<ShownStep>,
 }
 
 /// The parts of the trace `trace` that consists of these steps, in any order.
-pub fn parts(trace: RunKey, mut steps: Vec<Step>) -> Parts {
-    otlp::sort(&mut steps);
-    let mut shown: Vec<ShownStep> =
-        steps.iter().map(|step| ShownStep { step: step.clone(), marks: Default::default() }).collect();
-    let forest = Forest::new(steps.iter());
+pub fn parts(trace: RunKey, steps: Vec<impl Into<ShownStep>>) -> Parts {
+    let mut shown: Vec<ShownStep> = steps.into_iter().map(Into::into).collect();
+    otlp::sort(&mut shown);
+    // All that changes in them until their parts are known.
+    let kinds: Vec<StepType> = shown.iter().map(|shown| shown.step.kind.clone()).collect();
+    let forest = Forest::new(shown.iter().map(|shown| &shown.step));
     wrappers::settle(&mut shown, &forest);
     graphs::name_agents(&mut shown, &forest);
     let copies = Copies::find(&shown, &forest);
     let roles = Roles::new(&shown, &forest, |index| copies.is_copy(index));
     let owner = owners(&shown, &forest, &roles);
-    let run_id = |index: usize| run_id_of_root(trace.run_id, &steps[index].id);
-    let holders = (0..steps.len()).map(|index| (run_id(index), owner[index].map(run_id))).collect();
+    let run_ids: Vec<Uuid> = shown.iter().map(|shown| run_id_of_root(trace.run_id, &shown.step.id)).collect();
+    let holders = run_ids.iter().zip(&owner).map(|(id, owner)| (*id, owner.map(|owner| run_ids[owner]))).collect();
 
+    // What is above came, so nobody waits for it. Where the trace itself waits for its root, so does its part.
     let root = forest.root_of_each();
-    let mut by_owner: BTreeMap<Uuid, Vec<Step>> = BTreeMap::new();
-    for (index, owner) in owner.into_iter().enumerate() {
-        let Some(owner) = owner else { continue };
-        let key = RunKey { project: trace.project, run_id: run_id(owner) };
-        let mut step = Step { run: key, ..steps[index].clone() };
-        // What is above came, so nobody waits for it. Where the trace itself waits for its root, so does its part.
-        if index == owner && forest.parent[index].is_some() && !status::is_orphan(&shown, &forest, root[index]) {
-            step.parent_id = None;
+    let is_whole = |index: usize| {
+        owner[index] == Some(index)
+            && forest.parent[index].is_some()
+            && !status::is_orphan(&shown, &forest, root[index])
+    };
+    let is_whole: Vec<bool> = (0..shown.len()).map(is_whole).collect();
+    let mut by_owner: BTreeMap<Uuid, Vec<ShownStep>> = BTreeMap::new();
+    for (index, (mut shown, kind)) in shown.into_iter().zip(kinds).enumerate() {
+        let Some(owner) = owner[index] else { continue };
+        let key = RunKey { project: trace.project, run_id: run_ids[owner] };
+        shown.step.run = key;
+        shown.step.kind = kind;
+        if is_whole[index] {
+            shown.step.parent_id = None;
         }
-        by_owner.entry(key.run_id).or_default().push(step);
+        by_owner.entry(key.run_id).or_default().push(shown);
     }
-    let part = |(run_id, steps): (Uuid, Vec<Step>)| Part { key: RunKey { run_id, ..trace }, trace, steps };
+    let part = |(run_id, steps): (Uuid, Vec<ShownStep>)| Part { key: RunKey { run_id, ..trace }, trace, steps };
     Parts { trace, parts: by_owner.into_iter().map(part).collect(), holders }
 }
 
@@ -107,10 +116,10 @@ impl Part {
     /// Tells one content from another: what is received for another part of the trace is no news of this one.
     pub fn contents(&self) -> Uuid {
         let mut bytes = Vec::new();
-        for step in &self.steps {
+        for ShownStep { step, .. } in &self.steps {
             let told = [Some(&step.id), step.parent_id.as_ref(), step.input.as_ref(), step.output.as_ref()];
             for text in told.into_iter().chain([Some(&step.name), step.error.as_ref(), step.model.as_ref()]) {
-                bytes.extend_from_slice(text.map_or("", String::as_str).as_bytes());
+                bytes.extend_from_slice(messages::fingerprint(text.map_or("", String::as_str)).as_bytes());
                 bytes.push(0);
             }
             bytes.extend_from_slice(step.content_hash.as_bytes());
@@ -121,7 +130,7 @@ impl Part {
     /// The run of this part. Nobody looks for copies of its calls in other traces.
     pub fn assembled(self, receipt: Receipt, life: &LifeCycle, now: DateTime<Utc>) -> Assembled {
         let contents = self.contents();
-        let mut assembled = otlp::assemble(self.key, self.steps, receipt, life, now);
+        let mut assembled = otlp::assemble(self.key, self.steps, &Rest::default(), receipt, life, now);
         let run = &mut assembled.run;
         run.bare = false;
         belong(run, self.trace.run_id);

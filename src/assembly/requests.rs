@@ -9,10 +9,8 @@ use crate::messages::{self, Message, Part};
 /// How many unanswered calls without ids a result without an id is compared with.
 const PENDING_MAX: usize = 64;
 
-/// A model call with its messages, in order of start.
-pub(super) struct Call {
-    /// Place among the shown steps.
-    pub step: usize,
+/// The messages of a model call.
+pub(super) struct Said {
     pub input: Vec<Message>,
     pub output: Vec<Message>,
 }
@@ -38,9 +36,10 @@ pub(super) struct Answer {
 
 /// Every request once, in the order in which they were made. History before the last word of the user in the first
 /// call belongs to earlier runs.
-pub(super) fn requests(calls: &[Call]) -> Vec<Request> {
+pub(super) fn requests(calls: impl Iterator<Item = Said>) -> Vec<Request> {
     let mut reader = Reader::default();
-    for (place, call) in calls.iter().enumerate() {
+    // Read one by one: each repeats what was said before it.
+    for (place, call) in calls.enumerate() {
         reader.read_input(place, &call.input);
         reader.read_output(place, &call.output);
     }

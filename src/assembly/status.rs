@@ -61,8 +61,8 @@ impl Life {
         steps: &[ShownStep],
         forest: &Forest,
         roles: &Roles,
-        started: DateTime<Utc>,
-        receipt: &Receipt,
+        is_unfinished: bool,
+        (started, receipt): (DateTime<Utc>, &Receipt),
         life: &LifeCycle,
         now: DateTime<Utc>,
     ) -> Life {
@@ -73,7 +73,7 @@ impl Life {
         }
         let root = forest.root_of_each();
         let orphaned = roles.speakers().iter().any(|index| is_orphan(steps, forest, root[*index]));
-        let phase = if has_unfinished(steps, forest, roles) {
+        let phase = if is_unfinished {
             match given_up(started, receipt, life, now) {
                 None => Phase::Running,
                 Some(why) => Phase::TimedOut(why),
@@ -85,9 +85,7 @@ impl Life {
         };
         let final_at = (phase != Phase::Running).then(|| after(receipt.received_at, life.settle));
         let due_at = match phase {
-            Phase::Running if orphaned && !has_unfinished(steps, forest, roles) => {
-                Some(after(receipt.received_at, life.orphan_idle))
-            }
+            Phase::Running if orphaned && !is_unfinished => Some(after(receipt.received_at, life.orphan_idle)),
             Phase::Running => Some(gives_up_at(started, receipt, life)),
             Phase::TimedOut(_) | Phase::Ended => None,
         };
@@ -104,7 +102,7 @@ pub(super) fn is_orphan(steps: &[ShownStep], forest: &Forest, root: usize) -> bo
 }
 
 /// A step of the run proper that has not ended. A frame that outlives its run, and what stands beside, do not matter.
-fn has_unfinished(steps: &[ShownStep], forest: &Forest, roles: &Roles) -> bool {
+pub(super) fn has_unfinished(steps: &[ShownStep], forest: &Forest, roles: &Roles) -> bool {
     let mut inside = vec![false; steps.len()];
     for &index in &forest.top_down {
         inside[index] =
@@ -224,7 +222,12 @@ pub(super) fn error_text(steps: &[ShownStep], forest: &Forest, failed: usize) ->
         steps[last].step.error.as_deref()
     };
     let text = if says_nothing(&steps[failed].step) { better().unwrap_or(own) } else { own };
-    cut(text, ERROR_BYTES_MAX).to_owned()
+    error_view(text).to_owned()
+}
+
+/// As much of an error as a run shows.
+pub fn error_view(text: &str) -> &str {
+    cut(text, ERROR_BYTES_MAX)
 }
 
 pub(super) const ERROR_BYTES_MAX: usize = 8 * 1024;

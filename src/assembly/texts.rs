@@ -54,7 +54,7 @@ impl Texts<'_> {
             way.iter().find_map(|index| match self.said(*index) {
                 OutputText::ToolCalls(calls) => Some(calls),
                 // A structured answer is an object of the user's own; a dump of an object is nobody's answer.
-                _ => self.step(*index).output.clone().filter(|output| output.trim_start().starts_with(['{', '['])),
+                _ => self.step(*index).output.clone().filter(|output| messages::is_structured(output)),
             })
         })
     }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use crate::assembly::copies::{Copies, short_name};
 use crate::assembly::forest::Forest;
-use crate::assembly::requests::{Call, Request, requests};
+use crate::assembly::requests::{Request, Said, requests};
 use crate::assembly::status::{ERROR_BYTES_MAX, cut, says_nothing};
 use crate::messages;
 use crate::model::id::hex;
@@ -101,23 +101,29 @@ fn fill(
     }
 }
 
-/// The model calls with their messages. Where the shown one has none, those of its copies count.
-pub(super) fn calls(steps: &[ShownStep], copies: &Copies) -> Vec<Call> {
-    let is_inner = |index: usize| steps[index].marks.get("counted") == Some(&Value::Bool(false));
-    let mut found = Vec::new();
-    for (index, shown) in steps.iter().enumerate() {
-        if shown.step.kind != StepType::ModelCall || copies.is_copy(index) || is_inner(index) {
-            continue;
-        }
-        let views = || std::iter::once(index).chain(copies.copies.get(&index).into_iter().flatten().copied());
+/// A model call, in order of start.
+pub(super) struct Call {
+    /// Place among the shown steps.
+    step: usize,
+}
+
+impl Call {
+    /// Where the shown step has no messages, those of its copies count.
+    fn said(&self, steps: &[ShownStep], copies: &Copies) -> Said {
+        let views = || std::iter::once(self.step).chain(copies.copies.get(&self.step).into_iter().flatten().copied());
         let read = |text: fn(&Step) -> Option<&str>| {
             views().find_map(|view| messages::parse(text(&steps[view].step)?)).unwrap_or_default()
         };
-        let input = read(|step| step.input.as_deref());
-        let output = read(|step| step.output.as_deref());
-        found.push(Call { step: index, input, output });
+        Said { input: read(|step| step.input.as_deref()), output: read(|step| step.output.as_deref()) }
     }
-    found
+}
+
+/// The model calls that may ask for tools.
+pub(super) fn calls(steps: &[ShownStep], copies: &Copies) -> Vec<Call> {
+    let is_inner = |index: usize| steps[index].marks.get("counted") == Some(&Value::Bool(false));
+    let is_call =
+        |index: &usize| steps[*index].step.kind == StepType::ModelCall && !copies.is_copy(*index) && !is_inner(*index);
+    (0..steps.len()).filter(is_call).map(|step| Call { step }).collect()
 }
 
 /// Completes the tool steps from the messages of `calls`, and gives the steps that no span shows.
@@ -128,7 +134,7 @@ pub(super) fn complete(
     run_id: Uuid,
     final_output: Option<&str>,
 ) -> Vec<ShownStep> {
-    let requests = requests(calls);
+    let requests = requests(calls.iter().map(|call| call.said(steps, copies)));
     let mut pairing = Pairing::new(&requests, calls);
     pairing.pair(steps, copies);
     for (request, step) in requests.iter().zip(&pairing.step_of) {
@@ -307,7 +313,7 @@ fn is_structured_output(request: &Request, final_output: Option<&str>) -> bool {
     is_known_name
         || final_output.is_some_and(|output| {
             let (output, arguments) = (messages::tool_arguments(output), &request.arguments);
-            (output.is_object() || output.is_array()) && messages::same_arguments(&output, arguments)
+            messages::is_structure(&output) && messages::same_arguments(&output, arguments)
         })
 }
 

@@ -52,7 +52,7 @@ pub(super) fn reading_order(step: &Step) -> (i32, u64, u64, &str) {
 /// The forest of a run, siblings in order of time; orphans stand at the top, a circle of parents is cut at its
 /// earliest step.
 pub fn tree(mut steps: Vec<ShownStep>) -> Vec<Node> {
-    steps.sort_by(|a, b| reading_order(&a.step).cmp(&reading_order(&b.step)));
+    steps.sort_unstable_by(|a, b| reading_order(&a.step).cmp(&reading_order(&b.step)));
     let forest = Forest::new(steps.iter().map(|shown| &shown.step));
     let mut waiting: Vec<Option<ShownStep>> = steps.into_iter().map(Some).collect();
     // Children are complete before their parent comes: backwards through the order from the top down.

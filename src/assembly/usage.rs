@@ -2,7 +2,7 @@
 //!
 //! Only calls spend tokens. What an agent or workflow reports is a claim: it is believed where its calls tell nothing.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use serde_json::{Map, Value};
 
@@ -28,7 +28,7 @@ impl Spent {
         Spent { usage, cost: step.cost.and_then(Usd::from_f64), is_reported }
     }
 
-    fn add(&mut self, other: Spent) {
+    pub fn add(&mut self, other: Spent) {
         self.usage = match (self.usage, other.usage) {
             (Some(a), Some(b)) => Some(sum(a, b)),
             (a, b) => a.or(b),
@@ -107,18 +107,15 @@ pub(super) fn count(steps: &mut [ShownStep], forest: &Forest, copies: &mut Copie
     mark_copies(steps, copies);
     forget_repetitions(steps, forest, copies, &mut own);
     let nested = nested_calls(steps, forest, copies);
-    let mut handed: Vec<Handed> = vec![Handed::default(); steps.len()];
+    let mut total = Handed::default();
+    // What was handed to steps whose turn has not come: as many as are above, and not as many as there are.
+    let mut waiting: HashMap<usize, Handed> = HashMap::new();
     for &index in forest.top_down.iter().rev() {
-        let mut below = Handed::default();
-        for &child in &forest.children[index] {
-            let part = handed[child];
-            below.add(&part);
-        }
-        handed[index] = if copies.is_copy(index) { below } else { roll(&mut steps[index], own[index], below) };
+        let below = waiting.remove(&index).unwrap_or_default();
+        let handed = if copies.is_copy(index) { below } else { roll(&mut steps[index], own[index], below) };
+        forest.parent[index].map_or(&mut total, |parent| waiting.entry(parent).or_default()).add(&handed);
     }
     mark_nested(steps, forest, copies, &nested, &own);
-    let mut total = Handed::default();
-    forest.roots.iter().for_each(|root| total.add(&handed[*root]));
     price(steps, total.sum(), primary.map(|index| own[index]))
 }
 

@@ -164,6 +164,7 @@ pub struct Runs {
     pub genai_root_services: Vec<String>,
     pub inline_steps: u32,
     pub max_steps_shown: u32,
+    pub max_steps_assembled: u32,
 }
 
 /// What one run is: a whole trace, or each of its outermost GenAI steps.
@@ -323,6 +324,9 @@ impl Config {
         }
         if self.runs.max_steps_shown == 0 {
             return wrong("runs.max_steps_shown", "expected at least 1");
+        }
+        if self.runs.max_steps_assembled == 0 {
+            return wrong("runs.max_steps_assembled", "expected at least 1");
         }
         if ![429, 503].contains(&self.ingest.throttle_status) {
             return wrong("ingest.throttle_status", "expected 503 or 429");

@@ -155,6 +155,12 @@ fn offer_value<'a>(draft: &mut Draft<'a>, side: Side, family: Family, event: &'a
     });
 }
 
+/// Whether [`targets`] may find another span for a record than the one it names, as its stored body tells.
+pub(super) fn is_about_others(body: &str) -> bool {
+    // The prefix may be left to the scope.
+    ["api_request", "tool_result", "tool_decision"].iter().any(|word| body.contains(word))
+}
+
 /// For each record the step that it is about, where that is another than the one whose ids it carries. A request is
 /// found by its id, else by model, tokens and time to the first token, else by order; a tool by the id of its use.
 /// Records and steps stand in the order of their times.

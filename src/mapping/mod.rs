@@ -210,6 +210,11 @@ pub fn with_logs(
     if logs.is_empty() { (steps, logs) } else { logs::join(steps, logs, prices, origin_of) }
 }
 
+/// May the record be about another step than the one it names? Which, only all of them tell.
+pub fn is_about_others(log: &LogRow) -> bool {
+    claude_code::is_about_others(&log.body)
+}
+
 /// Field of a step or of its run → the key that supplies it by the rules as they are now.
 pub fn sources(span: &Span, origin: &Origin) -> BTreeMap<&'static str, &'static str> {
     let making = Making {

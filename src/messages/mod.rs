@@ -4,19 +4,22 @@
 //! JSON inside strings is opened up to [`LEVELS_MAX`] levels. Dumps of Python or Java objects stay closed.
 
 mod part;
+mod seal;
 mod shape;
 mod text;
 mod tool;
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+pub use seal::{fingerprint, hidden, is_structure, is_structured, reveal, seal, without_tools};
 pub use text::{OutputText, is_answer, is_usable, output_view};
 pub use tool::{result_text, same_arguments, tool_arguments};
 
 /// How many layers of wrapping (JSON in a string, an envelope, a nested list) are opened.
 pub const LEVELS_MAX: usize = 4;
 
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Message {
     /// `system`, `user`, `assistant`, `tool`, or the sender's own word.
     pub role: String,
@@ -26,7 +29,7 @@ pub struct Message {
     pub finish_reason: Option<String>,
 }
 
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub enum Part {
     Text(String),
     Reasoning(String),
@@ -66,6 +69,9 @@ impl Message {
 /// Gemini and Bedrock Converse, the serialised messages of LangChain, LangGraph, Haystack, Pydantic AI and the AI SDK,
 /// the events of the first GenAI conventions, and the envelopes around them (`choices`, `messages`, `generations`, …).
 pub fn parse(stored: &str) -> Option<Vec<Message>> {
+    if let Some(seal) = seal::Seal::read(stored) {
+        return seal.messages();
+    }
     shape::messages(&open(stored)?, 0).filter(|messages| !messages.is_empty())
 }
 

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::part::{is_block, parts};
+use super::seal::Seal;
 use super::{LEVELS_MAX, Message, Part, open, plain, shape};
 
 /// What an output says to a reader.
@@ -41,6 +42,9 @@ pub fn is_usable(text: &str) -> bool {
 /// Whether a stored output holds an answer: not the shell of one, whose members are all empty, and not the report of an
 /// error in its place.
 pub fn is_answer(stored: &str) -> bool {
+    if let Some(seal) = Seal::read(stored) {
+        return seal.is_answer;
+    }
     if !is_usable(stored) {
         return false;
     }
@@ -62,11 +66,17 @@ pub fn is_answer(stored: &str) -> bool {
 }
 
 pub(super) fn input(stored: &str) -> Option<String> {
+    if let Some(seal) = Seal::read(stored) {
+        return seal.input();
+    }
     of_text(stored, 0, Side::Input).and_then(View::said)
 }
 
 /// The text of an output, with the difference between what was said and what was only asked for.
 pub fn output_view(stored: &str) -> OutputText {
+    if let Some(seal) = Seal::read(stored) {
+        return seal.output();
+    }
     match of_text(stored, 0, Side::Output) {
         Some(View::Said(text)) => OutputText::Text(text),
         Some(View::Calls(calls)) => OutputText::ToolCalls(calls),

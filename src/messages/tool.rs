@@ -3,10 +3,14 @@
 use serde_json::{Map, Value};
 
 use super::part::{is_block, parts};
+use super::seal::Seal;
 use super::{LEVELS_MAX, Part, open_fully, plain};
 
 /// The arguments in a stored tool input: JSON in strings opened, `{"args": [], "kwargs": {…}}` taken off.
 pub fn tool_arguments(stored: &str) -> Value {
+    if let Some(seal) = Seal::read(stored) {
+        return seal.arguments();
+    }
     let mut value = open_fully(Value::String(stored.to_owned()));
     for _ in 0..LEVELS_MAX {
         match unwrapped(&value) {
@@ -60,7 +64,7 @@ pub fn same_arguments(one: &Value, other: &Value) -> bool {
     one == other || is_only_value(&one, &other) || is_only_value(&other, &one)
 }
 
-fn without_nulls(value: &Value) -> Value {
+pub(super) fn without_nulls(value: &Value) -> Value {
     match open_fully(value.clone()) {
         Value::Object(object) => Value::Object(object.into_iter().filter(|(_, v)| !v.is_null()).collect()),
         Value::Null => Value::Object(Map::new()),

@@ -116,6 +116,12 @@ pub struct ShownStep {
     pub marks: Map<String, Value>,
 }
 
+impl From<Step> for ShownStep {
+    fn from(step: Step) -> ShownStep {
+        ShownStep { step, marks: Map::new() }
+    }
+}
+
 /// What a sender of `POST /runs` said about its run, after normalisation, without the steps.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Declared {

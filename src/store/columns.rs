@@ -7,7 +7,7 @@ use sqlx::FromRow;
 use sqlx::types::Json;
 use uuid::Uuid;
 
-use crate::assembly::{Call, Columns, Said, Twin};
+use crate::assembly::{Call, Columns, Rest, Said, Twin};
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::key::{ApiKey, PreviousSecret, Scopes};
 use crate::model::log::LogRow;
@@ -302,6 +302,46 @@ impl TryFrom<LogColumns> for LogRow {
             body: row.body.0.get().to_owned(),
             received_at: row.received_at,
         })
+    }
+}
+
+/// Sums over the latest steps of a run.
+#[derive(FromRow)]
+pub(super) struct RestRow {
+    steps: i64,
+    errors: i64,
+    model_calls: i64,
+    tokens: Option<f64>,
+    input_tokens: Option<f64>,
+    output_tokens: Option<f64>,
+    cache_read_tokens: Option<f64>,
+    cache_write_tokens: Option<f64>,
+    reasoning_tokens: Option<f64>,
+    cost: Option<f64>,
+    latest_end_ns: Option<i64>,
+    unfinished: i64,
+}
+
+impl From<RestRow> for Rest {
+    fn from(row: RestRow) -> Rest {
+        // Exact up to 2^53, and no more than an integer holds.
+        let whole = |sum: Option<f64>| sum.map(|sum| sum as i64);
+        Rest {
+            steps: row.steps,
+            errors: row.errors,
+            model_calls: row.model_calls,
+            usage: Usage {
+                total: whole(row.tokens),
+                input: whole(row.input_tokens),
+                output: whole(row.output_tokens),
+                cache_read: whole(row.cache_read_tokens),
+                cache_write: whole(row.cache_write_tokens),
+                reasoning: whole(row.reasoning_tokens),
+            },
+            cost: row.cost,
+            latest_end_ns: row.latest_end_ns.map(i64::cast_unsigned),
+            is_unfinished: row.unfinished > 0,
+        }
     }
 }
 

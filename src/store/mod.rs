@@ -2,6 +2,7 @@
 //! one contract suite.
 
 mod columns;
+mod contents;
 mod error;
 mod ledger;
 mod parts;
@@ -11,6 +12,7 @@ mod queries;
 mod read;
 mod receipts;
 mod remap;
+mod reveal;
 mod rows;
 mod sqlite;
 mod storable;
@@ -58,6 +60,9 @@ pub enum StoreError {
 /// Connections for keys, opened as they are needed.
 const KEY_CONNECTIONS_MAX: u32 = 4;
 
+/// Bytes of the steps and log records of one run that are read when somebody asks for it.
+pub const SHOWN_BYTES_MAX: usize = 32 << 20;
+
 /// What a deployment may set about the store.
 #[derive(Clone, Copy, Debug)]
 pub struct Tuning {
@@ -71,11 +76,27 @@ pub struct Tuning {
     /// Bytes of a SQLite file's write-ahead log above which nothing more is written. It grows while somebody reads an old
     /// state of the file.
     pub sqlite_log_bytes_max: u64,
+    /// Steps of one run that are assembled, the earliest; sums are made of the rest.
+    pub assembled_steps_max: u32,
+    /// Bytes of steps that are held with all their texts for assembly; of more there are seals of the texts.
+    pub whole_bytes_max: usize,
+}
+
+impl Tuning {
+    /// Of each connection that writes, and of the sweeper.
+    pub const WHOLE_BYTES_MAX: usize = 32 << 20;
 }
 
 impl Default for Tuning {
     fn default() -> Tuning {
-        Tuning { inline_steps_max: 256, readers_max: 8, shown_steps_max: 50_000, sqlite_log_bytes_max: 1 << 30 }
+        Tuning {
+            inline_steps_max: 256,
+            readers_max: 8,
+            shown_steps_max: 50_000,
+            assembled_steps_max: 100_000,
+            whole_bytes_max: Tuning::WHOLE_BYTES_MAX,
+            sqlite_log_bytes_max: 1 << 30,
+        }
     }
 }
 
@@ -100,8 +121,10 @@ pub async fn open(url: &str, tuning: Tuning, prices: Arc<Prices>) -> anyhow::Res
 pub struct StoredRun {
     pub run: Run,
     pub steps: Vec<Step>,
-    /// There are more steps than that.
+    /// There are more steps than that, or more than was asked for in bytes.
     pub is_truncated: bool,
+    /// More bytes would have been more of it.
+    pub is_cut: bool,
     pub logs: RunLogs,
     pub origins: Vec<(Uuid, String)>,
 }
@@ -166,7 +189,17 @@ pub trait Store: Ledger + Writable {
     async fn checkpoint(&self) -> Result<(), StoreError> {
         Ok(())
     }
-    async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError>;
+    /// The run with steps of no more than `bytes_max`, the earliest.
+    async fn run_within(
+        &self,
+        project: ProjectId,
+        run_id: Uuid,
+        bytes_max: usize,
+    ) -> Result<Option<StoredRun>, StoreError>;
+    /// The run with as many of its steps as are ever shown.
+    async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
+        self.run_within(project, run_id, SHOWN_BYTES_MAX).await
+    }
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError>;
     /// Assembles again up to `limit` runs that are due at `now`, each by one replica only. How many there were.
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError>;
@@ -210,6 +243,11 @@ pub trait Store: Ledger + Writable {
 }
 
 impl StoreError {
+    /// All that may be read at once is being read: come again.
+    pub fn busy() -> StoreError {
+        StoreError::Unavailable(sqlx::Error::PoolTimedOut)
+    }
+
     /// SQLSTATE or SQLite's code; says nothing of the data.
     pub fn code(&self) -> String {
         let (StoreError::Unavailable(error) | StoreError::Data(error) | StoreError::Broken(error)) = self;

@@ -9,7 +9,7 @@ use super::storable;
 use super::tables::Tables;
 use crate::assembly::{LifeCycle, Part, Parts, Receipt};
 use crate::model::id::RunKey;
-use crate::model::run::Run;
+use crate::model::run::{Assembled, Run};
 
 /// The stored parts of each of these runs. Nothing is asked for where no trace is or was taken apart.
 pub(super) async fn stored_parts(
@@ -28,21 +28,50 @@ pub(super) async fn stored_parts(
     Ok(by_trace)
 }
 
+/// The runs of a trace that is taken apart, assembled, and where its steps are.
+pub(super) struct MadeParts {
+    pub runs: Vec<Assembled>,
+    holders: Parts,
+}
+
+/// Assembles them; `stored` are the rows of earlier ones.
+pub(super) fn made_parts(
+    trace: &Run,
+    mut parts: Parts,
+    stored: &[Run],
+    life: &LifeCycle,
+    now: DateTime<Utc>,
+) -> MadeParts {
+    let stored: HashMap<RunKey, &Run> = stored.iter().map(|part| (part.key, part)).collect();
+    let taken = std::mem::take(&mut parts.parts).into_iter();
+    let runs = taken.map(|part| {
+        let old = stored.get(&part.key).copied();
+        made_part(trace, part, old, life, now)
+    });
+    MadeParts { runs: runs.collect(), holders: parts }
+}
+
+/// News of the trace is news of this part only if its contents are others.
+fn made_part(trace: &Run, part: Part, old: Option<&Run>, life: &LifeCycle, now: DateTime<Utc>) -> Assembled {
+    let is_same = old.is_some_and(|old| old.kinship.contents == Some(part.contents()));
+    let received_at = old.filter(|_| is_same).map_or(trace.received_at, |old| old.received_at);
+    let created_at = old.map_or(trace.received_at, |old| old.created_at);
+    part.assembled(Receipt { created_at, updated_at: now, received_at }, life, now)
+}
+
 /// The rows of parts that change. The run of a trace that is taken apart leaves the lists, and is due when any part is.
 pub(super) fn part_rows(
     trace: &mut Run,
-    parts: Option<Parts>,
+    parts: Option<MadeParts>,
     stored: Vec<Run>,
-    life: &LifeCycle,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Vec<Run>> {
     trace.kinship.split |= !stored.is_empty();
     let mut stored: HashMap<RunKey, Run> = stored.into_iter().map(|part| (part.key, part)).collect();
     let mut rows = Vec::new();
-    if let Some(mut parts) = parts {
-        for part in std::mem::take(&mut parts.parts) {
-            let old = stored.remove(&part.key);
-            let mut next = part_row(trace, part, old.as_ref(), life, now);
+    if let Some(MadeParts { runs, holders }) = parts {
+        for Assembled { run: mut next, .. } in runs {
+            let old = stored.remove(&next.key);
             if !next.worthy {
                 rows.extend(old.and_then(|old| merged_row(old, trace.key.run_id, now)));
                 continue;
@@ -61,7 +90,7 @@ pub(super) fn part_rows(
             }
         }
         for (key, old) in stored {
-            rows.extend(merged_row(old, parts.holder(key.run_id), now));
+            rows.extend(merged_row(old, holders.holder(key.run_id), now));
         }
     } else {
         // It is one run now: other spans told another service, or the setting is another.
@@ -69,14 +98,6 @@ pub(super) fn part_rows(
     }
     rows.sort_by_key(|row| row.key);
     Ok(rows)
-}
-
-/// News of the trace is news of this part only if its contents are others.
-fn part_row(trace: &Run, part: Part, old: Option<&Run>, life: &LifeCycle, now: DateTime<Utc>) -> Run {
-    let is_same = old.is_some_and(|old| old.kinship.contents == Some(part.contents()));
-    let received_at = old.filter(|_| is_same).map_or(trace.received_at, |old| old.received_at);
-    let created_at = old.map_or(trace.received_at, |old| old.created_at);
-    part.assembled(Receipt { created_at, updated_at: now, received_at }, life, now).run
 }
 
 /// The row stays, so that its id still leads to its steps.

@@ -20,6 +20,71 @@ pub(super) const STEPS: &str = concat!(
      ORDER BY position, start_ns NULLS LAST, step_id, day LIMIT $5"
 );
 
+/// When a step began or, where that is unknown, ended.
+macro_rules! instant {
+    () => {
+        "COALESCE(start_ns, end_ns, 9223372036854775807)"
+    };
+}
+
+/// Binds project, run, the first and last day of the run, and the number of steps before the one that is asked for.
+pub(super) const PLACE_OF_STEP: &str = concat!(
+    "SELECT position, ",
+    instant!(),
+    " AS instant_ns, step_id FROM steps WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 \
+     ORDER BY 1, 2, 3 LIMIT 1 OFFSET $5"
+);
+
+/// Binds project, run, the first and last day of the run, and a place: position, instant and step.
+macro_rules! steps_up_to {
+    ($detail:literal) => {
+        concat!(
+            "SELECT ",
+            step_columns!($detail),
+            " FROM steps WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 AND (position, ",
+            crate::store::queries::instant!(),
+            ", step_id) <= ($5, $6, $7)"
+        )
+    };
+}
+pub(super) use {instant, steps_up_to};
+
+/// A sum over the calls, which no count of tokens can overflow.
+macro_rules! of_calls {
+    ($value:literal) => {
+        concat!("SUM(", $value, ") FILTER (WHERE type IN ('model_call', 'embedding', 'rerank'))")
+    };
+}
+
+/// Binds what `steps_up_to!` does: the steps behind the place.
+pub(super) const REST_OF_RUN: &str = concat!(
+    "SELECT COUNT(DISTINCT step_id) AS steps, COUNT(*) FILTER (WHERE status = 'error') AS errors, \
+     COUNT(*) FILTER (WHERE type = 'model_call') AS model_calls, ",
+    of_calls!(
+        "COALESCE(CAST(tokens AS double precision), CAST(input_tokens AS double precision) \
+         + CAST(output_tokens AS double precision), CAST(input_tokens AS double precision), \
+         CAST(output_tokens AS double precision))"
+    ),
+    " AS tokens, ",
+    of_calls!("CAST(input_tokens AS double precision)"),
+    " AS input_tokens, ",
+    of_calls!("CAST(output_tokens AS double precision)"),
+    " AS output_tokens, ",
+    of_calls!("CAST(cache_read_tokens AS double precision)"),
+    " AS cache_read_tokens, ",
+    of_calls!("CAST(cache_write_tokens AS double precision)"),
+    " AS cache_write_tokens, ",
+    of_calls!("CAST(reasoning_tokens AS double precision)"),
+    " AS reasoning_tokens, ",
+    of_calls!("cost"),
+    " AS cost, MAX(end_ns) AS latest_end_ns, \
+     COUNT(*) FILTER (WHERE end_ns IS NULL AND type IN ('agent', 'model_call', 'tool_call', 'retrieval', 'embedding', \
+     'rerank', 'guardrail', 'evaluator', 'memory', 'handoff')) AS unfinished \
+     FROM steps WHERE project_id = $1 AND run_id = $2 AND day BETWEEN $3 AND $4 AND (position, ",
+    instant!(),
+    ", step_id) > ($5, $6, $7)"
+);
+
 /// Binds project, run, the first and last day of the run, and the bound.
 pub(super) const LOGS: &str = concat!(
     "SELECT ",

@@ -6,11 +6,13 @@
 //! order of their keys, and reads their steps after that: no write of a collector is lost or waited for in a circle.
 
 use std::borrow::Cow;
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 
 use chrono::{DateTime, NaiveDate, Utc};
 
-use super::rows::{bodies_of, fitting};
+use super::Tuning;
+use super::contents::bodies_of;
+use super::rows::fitting;
 use super::storable;
 use super::sweep::assemble_runs;
 use super::tables::{OldPage, OldRun, RunDays, StepKey, Tables};
@@ -33,6 +35,7 @@ pub(super) async fn remap(
     which: &Remap,
     after: Option<RunKey>,
     prices: &Prices,
+    tuning: &Tuning,
     life: &LifeCycle,
     now: DateTime<Utc>,
 ) -> sqlx::Result<Remapped> {
@@ -74,7 +77,10 @@ pub(super) async fn remap(
         tables.update_runs(&told).await?;
         return Ok(Remapped { after, is_done: false, ..done });
     }
-    assemble_runs(tables, &runs, &changed, prices, life, now).await?;
+    let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
+    let counts: HashMap<RunKey, i64> = tables.step_counts(&days).await?.into_iter().collect();
+    let sizes: Vec<i64> = runs.iter().map(|run| counts.get(&run.key).copied().unwrap_or(0)).collect();
+    assemble_runs(tables, (&runs, &sizes), &changed, prices, tuning, life, now).await?;
     let is_shortened = runs.len() < keys.len();
     let last = runs.iter().map(|run| run.key).max().filter(|_| is_shortened);
     Ok(Remapped { runs: runs.len() as u64, after: last.or(done.after), is_done: done.is_done && !is_shortened, ..done })

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 
-use super::parts::{part_rows, stored_parts};
-use super::rows::{assembled_again, contents_by_run, fitting, include_day, replacing};
+use super::Tuning;
+use super::contents::{Sized, contents_by_run};
+use super::parts::{made_parts, part_rows, stored_parts};
+use super::reveal::{reveal, reveal_parts};
+use super::rows::{assembled_again, fitting, include_day, replacing};
 use super::storable;
 use super::tables::{AskedCall, AskedMoment, RunDays, Tables};
 use crate::assembly::{LifeCycle, Twin, asked_calls, original_of, weight};
@@ -17,7 +20,7 @@ use crate::model::step::Status;
 use crate::prices::Prices;
 
 /// Steps held in memory at a time; a single run may have more.
-const STEPS_AT_ONCE_MAX: i64 = 10_000;
+pub(super) const STEPS_AT_ONCE_MAX: i64 = 10_000;
 /// Steps read in one transaction, while writers of these runs wait; a single run may have more.
 const STEPS_MAX: i64 = 50_000;
 
@@ -31,33 +34,52 @@ pub(super) async fn sweep(
     now: DateTime<Utc>,
     limit: u32,
     prices: &Prices,
+    tuning: &Tuning,
 ) -> sqlx::Result<u32> {
     let now = storable::time(now);
     let age_limit = before(now, life.unmatched_logs);
-    let mut due = tables.lock_due_runs(now, limit).await?;
-    due.truncate(fitting(STEPS_MAX, due.iter().map(weight)));
+    let due = tables.lock_due_runs(now, limit).await?;
+    // The row of a run that grew beyond the inline bound does not know by how much.
+    let days: Vec<RunDays> = due.iter().map(RunDays::of).collect();
+    let counts: HashMap<RunKey, i64> = tables.step_counts(&days).await?.into_iter().collect();
+    let steps = |run: &Run| counts.get(&run.key).copied().unwrap_or(0);
+    let mut due: Vec<Due> =
+        due.into_iter().map(|run| Due { steps: steps(&run), weight: weight(&run).max(steps(&run)), run }).collect();
+    due.truncate(fitting(STEPS_MAX, due.iter().map(|due| due.weight)));
     let count = u32::try_from(due.len()).unwrap_or(u32::MAX);
-    for mut runs in portions(due) {
-        runs.sort_by_key(|run| run.key);
-        assemble_runs(tables, &runs, &HashSet::new(), prices, life, now).await?;
+    for mut portion in portions(due) {
+        portion.sort_by_key(|due| due.run.key);
+        let sizes: Vec<i64> = portion.iter().map(|due| due.steps).collect();
+        let runs: Vec<Run> = portion.into_iter().map(|due| due.run).collect();
+        assemble_runs(tables, (&runs, &sizes), &HashSet::new(), prices, tuning, life, now).await?;
     }
     tables.delete_loose_logs(age_limit, LOOSE_LOGS_MAX).await?;
     Ok(count)
 }
 
+/// A run whose time has come.
+struct Due {
+    run: Run,
+    steps: i64,
+    /// What reading it costs: its log records too.
+    weight: i64,
+}
+
 /// Writes the rows of runs that the transaction holds as their stored steps make them now. In those of `changed` a reader
-/// sees other steps, whatever their row says.
+/// sees other steps, whatever their row says. `sizes`: how many rows of steps each has.
 pub(super) async fn assemble_runs(
     tables: &mut impl Tables,
-    runs: &[Run],
+    (runs, sizes): (&[Run], &[i64]),
     changed: &HashSet<RunKey>,
     prices: &Prices,
+    tuning: &Tuning,
     life: &LifeCycle,
     now: DateTime<Utc>,
 ) -> sqlx::Result<()> {
     let age_limit = before(now, life.unmatched_logs);
-    let days: Vec<RunDays> = runs.iter().map(RunDays::of).collect();
-    let mut contents = contents_by_run(tables, &days, prices).await?;
+    let sized = |(run, steps): (&Run, &i64)| Sized { days: RunDays::of(run), steps: *steps };
+    let sized: Vec<Sized> = runs.iter().zip(sizes).map(sized).collect();
+    let mut contents = contents_by_run(tables, &sized, prices, tuning).await?;
     let mut parts = stored_parts(tables, runs.iter(), life).await?;
     let mut expired = Vec::new();
     let mut updated = Vec::new();
@@ -74,9 +96,12 @@ pub(super) async fn assemble_runs(
                 continue;
             }
         }
-        let (mut assembled, made) = assembled_again(old.clone(), contents, life, now);
+        let (mut assembled, parts_now) = assembled_again(old.clone(), contents, life, now);
+        reveal(tables, &mut assembled).await?;
         let stored = parts.remove(&old.key).unwrap_or_default();
-        updated.extend(part_rows(&mut assembled.run, made, stored, life, now)?);
+        let mut made = parts_now.map(|parts| made_parts(&assembled.run, parts, &stored, life, now));
+        reveal_parts(tables, old.key, &mut made).await?;
+        updated.extend(part_rows(&mut assembled.run, made, stored, now)?);
         include_day(&mut assembled.run, old.first_day);
         include_day(&mut assembled.run, old.last_day);
         if assembled.run.bare {
@@ -134,10 +159,10 @@ fn without_steps(run: &Run) -> Run {
 }
 
 /// Neighbours together until their steps reach the bound.
-fn portions(mut runs: Vec<Run>) -> Vec<Vec<Run>> {
+fn portions(mut runs: Vec<Due>) -> Vec<Vec<Due>> {
     let mut portions = Vec::new();
     while !runs.is_empty() {
-        let rest = runs.split_off(fitting(STEPS_AT_ONCE_MAX, runs.iter().map(weight)));
+        let rest = runs.split_off(fitting(STEPS_AT_ONCE_MAX, runs.iter().map(|due| due.weight)));
         portions.push(std::mem::replace(&mut runs, rest));
     }
     portions

@@ -8,7 +8,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use super::receipts::{ReceiptKey, Rejected};
-use crate::assembly::{Call, Twin};
+use crate::assembly::{Call, Rest, Twin};
+use crate::messages;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
@@ -120,7 +121,8 @@ impl AskedMoment {
             instance: moment.instance,
             latest_start_ns: bounded(moment.latest_start_ns),
             earliest_end_ns: bounded(moment.earliest_end_ns),
-            input: call.open_question.clone(),
+            // Of a run that is held by seals of its texts, nobody can be asked for one.
+            input: call.open_question.clone().filter(|text| messages::hidden(text).is_none()),
         })
     }
 }
@@ -137,6 +139,38 @@ pub(super) const NEIGHBOURS_MAX: i64 = 256;
 
 /// Log records of one run that are read; more are stored.
 pub(super) const LOGS_MAX: i64 = 20_000;
+/// Bytes of log records that are read at once.
+pub(super) const LOGS_BYTES_MAX: usize = 32 << 20;
+
+/// Log records up to the bound of bytes.
+#[derive(Default)]
+pub(super) struct LogsTaken {
+    pub logs: Vec<LogRow>,
+    bytes: usize,
+}
+
+impl LogsTaken {
+    /// False when it is enough.
+    pub fn take(&mut self, log: LogRow) -> bool {
+        self.bytes = self.bytes.saturating_add(size_of::<LogRow>() + log.body.len());
+        if self.bytes <= LOGS_BYTES_MAX || self.logs.is_empty() {
+            self.logs.push(log);
+        }
+        self.bytes <= LOGS_BYTES_MAX
+    }
+}
+
+/// Takes a step, and says whether another one is wanted.
+pub(super) type Take<'t> = &'t mut (dyn FnMut(Step) -> bool + Send);
+
+/// Where a step stands in its run.
+#[derive(Clone, Debug, sqlx::FromRow)]
+pub(super) struct Place {
+    pub position: i32,
+    /// When it began or, where that is unknown, ended; nanoseconds since 1970 as a column holds them.
+    pub instant_ns: i64,
+    pub step_id: String,
+}
 
 /// The part of it that writes receipts. Rows are given in the order of their keys, without repetitions.
 #[async_trait]
@@ -177,15 +211,23 @@ pub(super) trait Tables: ReceiptTables {
     async fn insert_steps(&mut self, steps: &[&Step]) -> sqlx::Result<HashSet<StepKey>>;
     async fn update_steps(&mut self, steps: &[&Step]) -> sqlx::Result<()>;
     async fn steps_by_key(&mut self, keys: &[StepKey]) -> sqlx::Result<Vec<Step>>;
-    /// Without their detail.
-    async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>>;
-    /// At most `limit` of one run, the earliest, whole.
-    async fn first_steps(&mut self, run: RunDays, limit: u32) -> sqlx::Result<Vec<Step>>;
+    /// Gives the steps of these runs to `take` one by one, without their detail, until it says that it is enough; of a
+    /// single run those up to the place `last`. Whether it were all.
+    async fn each_step(&mut self, runs: &[RunDays], last: Option<&Place>, take: Take<'_>) -> sqlx::Result<bool>;
+    /// How many rows of steps each of these runs has.
+    async fn step_counts(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<(RunKey, i64)>>;
+    /// Where the step stands that is `number` in the order of time, from 1.
+    async fn place_of_step(&mut self, run: RunDays, number: i64) -> sqlx::Result<Option<Place>>;
+    /// Sums over the steps behind the place `last`.
+    async fn rest_of_run(&mut self, run: RunDays, last: &Place) -> sqlx::Result<Rest>;
+    /// Gives at most `limit` of one run to `take`, the earliest, whole, until it says that it is enough. Whether it did not.
+    async fn first_steps(&mut self, run: RunDays, limit: u32, take: Take<'_>) -> sqlx::Result<bool>;
 
     /// Those that were not there before and now are.
     async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>>;
-    /// At most [`LOGS_MAX`] of each run, the first in the order of their keys.
-    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<LogRow>>;
+    /// At most [`LOGS_MAX`] of each run, the first in the order of their keys, up to [`LOGS_BYTES_MAX`]; and whether these
+    /// bytes were enough.
+    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<(Vec<LogRow>, bool)>;
     /// The rows of these runs with all their log records.
     async fn delete_runs_of_logs(&mut self, runs: &[RunDays]) -> sqlx::Result<()>;
     /// Up to `limit` records of no trace that were received before `before`.

@@ -14,11 +14,14 @@ use std::time::{Duration, Instant};
 use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
+use super::Tuning;
+use super::contents::{Contents, Sized, bodies_of, contents_by_run};
 use super::parts::stored_parts;
 use super::plan::{Arrivals, Logs, RunPlan, arrivals, loose_logs, settle};
 use super::receipts;
-use super::rows::{Contents, bodies_of, contents_by_run, first_row, include_day, next_row};
+use super::rows::{first_row, fitting, include_day, next_row};
 use super::storable;
+use super::sweep::STEPS_AT_ONCE_MAX;
 use super::tables::{RunDays, StepKey, Tables};
 use crate::assembly::{LifeCycle, weight};
 use crate::mapping;
@@ -37,14 +40,14 @@ const DEFER_PER_STEP: Duration = Duration::from_micros(300);
 const DEFER_MAX: Duration = Duration::from_secs(60);
 
 /// Writes all batches; one [`Written`] for each. `asked` was at `now`, before anything was waited for.
-/// `inline_steps_max`: a run with more stored steps than this is not assembled here but becomes due for the sweeper.
+/// A run with more stored steps than [`Tuning::inline_steps_max`] is not assembled here but becomes due for the sweeper.
 /// `shard`: of the receipts, the writer's own.
 pub(super) async fn write(
     tables: &mut impl Tables,
     batches: &[&Batch],
     life: &LifeCycle,
     (now, asked): (DateTime<Utc>, Instant),
-    inline_steps_max: u32,
+    tuning: &Tuning,
     prices: &Prices,
     shard: i16,
 ) -> sqlx::Result<Vec<Written>> {
@@ -82,7 +85,7 @@ pub(super) async fn write(
     for key in &changed {
         let Some(old) = stored.get(key).or_else(|| fresh.get(key)) else { continue };
         let next = grow(old, &plans[key]);
-        if weight(old) > i64::from(inline_steps_max) && plans[key].declared.is_none() {
+        if weight(old) > i64::from(tuning.inline_steps_max) && plans[key].declared.is_none() {
             // Writers wait for the sweeper where it holds a run: their own waiting is no silence of the sender.
             deferred.push(defer(next, storable::time(now + asked.elapsed())));
         } else {
@@ -90,17 +93,23 @@ pub(super) async fn write(
         }
     }
     tables.update_runs(&deferred).await?;
-    let days: Vec<RunDays> = grown.iter().map(|(_, next)| RunDays::of(next)).collect();
-    let mut contents = contents_by_run(tables, &days, prices).await?;
-    let mut parts = stored_parts(tables, grown.iter().map(|(old, _)| *old), life).await?;
-    let mut updated = Vec::new();
-    for (old, next) in grown {
-        let contents = contents.remove(&old.key).unwrap_or_default();
-        let (row, parts) = next_row(old, next, contents, parts.remove(&old.key).unwrap_or_default(), life, now)?;
-        updated.extend(row);
-        updated.extend(parts);
+    while !grown.is_empty() {
+        let steps_max = |(old, _): &(&Run, Run)| weight(old).saturating_add(plans[&old.key].steps.len() as i64);
+        let rest = grown.split_off(fitting(STEPS_AT_ONCE_MAX, grown.iter().map(steps_max)));
+        let sized = |run: &(&Run, Run)| Sized { days: RunDays::of(&run.1), steps: steps_max(run) };
+        let sized: Vec<Sized> = grown.iter().map(sized).collect();
+        let mut contents = contents_by_run(tables, &sized, prices, tuning).await?;
+        let mut parts = stored_parts(tables, grown.iter().map(|(old, _)| *old), life).await?;
+        let mut updated = Vec::new();
+        for (old, next) in std::mem::replace(&mut grown, rest) {
+            let contents = contents.remove(&old.key).unwrap_or_default();
+            let stored = parts.remove(&old.key).unwrap_or_default();
+            let (row, parts) = next_row(tables, old, next, contents, stored, life, now).await?;
+            updated.extend(row);
+            updated.extend(parts);
+        }
+        tables.update_runs(&updated).await?;
     }
-    tables.update_runs(&updated).await?;
     receipts::record(tables, batches, &written, shard).await?;
     Ok(written)
 }

@@ -150,9 +150,15 @@ impl Store for PostgresStore {
         Ok(connection.close().await?)
     }
 
-    async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
+    async fn run_within(
+        &self,
+        project: ProjectId,
+        run_id: Uuid,
+        bytes_max: usize,
+    ) -> Result<Option<StoredRun>, StoreError> {
         let mut connection = self.ask(self.servers.readers().acquire()).await?;
-        self.ask(read::run(&mut *connection, RunKey { project, run_id }, &self.tuning, &self.prices)).await
+        let key = RunKey { project, run_id };
+        self.ask(read::run(&mut *connection, key, bytes_max, &self.tuning, &self.prices)).await
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {
@@ -164,7 +170,7 @@ impl Store for PostgresStore {
     async fn sweep(&self, life: &LifeCycle, now: DateTime<Utc>, limit: u32) -> Result<u32, StoreError> {
         let mut sweeper = self.sweeper.lock().await;
         let mut connection = sweeper.begin().await?;
-        let swept = sweeper.run(sweep::sweep(&mut connection, life, now, limit, &self.prices)).await?;
+        let swept = sweeper.run(sweep::sweep(&mut connection, life, now, limit, &self.prices, &self.tuning)).await?;
         sweeper.commit(connection).await?;
         Ok(swept)
     }
@@ -178,7 +184,7 @@ impl Store for PostgresStore {
     ) -> Result<Remapped, StoreError> {
         let mut lent = self.sweeper.lock().await;
         let mut connection = lent.begin().await?;
-        let part = remap::remap(&mut connection, which, after, &self.prices, life, now);
+        let part = remap::remap(&mut connection, which, after, &self.prices, &self.tuning, life, now);
         let remapped = lent.run(part).await?;
         lent.commit(connection).await?;
         Ok(remapped)
@@ -293,9 +299,8 @@ impl StoreWriter for PostgresWriter {
     ) -> Result<Vec<Written>, StoreError> {
         let asked = Instant::now();
         let mut connection = self.connection.begin().await?;
-        let inline_steps_max = self.tuning.inline_steps_max;
         let statements =
-            write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices, self.shard);
+            write::write(&mut connection, batches, life, (now, asked), &self.tuning, &self.prices, self.shard);
         let written = self.connection.run(statements).await?;
         self.connection.commit(connection).await?;
         Ok(written)

@@ -1,7 +1,7 @@
 //! The texts of the statements of a write in Postgres. Rows and keys are given as whole columns: arrays of one length.
 
 use crate::store::columns::{log_columns, run_changes, run_columns, step_changes, step_columns, twin_columns};
-use crate::store::queries::delete_loose_logs;
+use crate::store::queries::{delete_loose_logs, steps_up_to};
 
 /// The given runs with their days as rows. Binds the arrays of project, run, first and last day as $1 to $4, and as $5 and
 /// $6 the first and the last day of all, which let the planner leave out every other partition.
@@ -141,6 +141,15 @@ pub(super) const STEPS_OF_RUNS: &str = concat!(
     " FROM steps WHERE ",
     of_asked_run!("steps"),
     " OFFSET 0) AS found"
+);
+
+pub(super) const STEPS_UP_TO: &str = steps_up_to!("'{}'::jsonb AS detail");
+
+pub(super) const STEP_COUNTS: &str = concat!(
+    "SELECT asked.project_id, asked.run_id, (SELECT COUNT(*) FROM steps WHERE ",
+    of_asked_run!("steps"),
+    ") AS steps FROM ",
+    asked_runs!()
 );
 
 pub(super) const INSERT_LOGS: &str = concat!(

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 use serde_json::value::RawValue;
 use sqlx::postgres::{PgArguments, PgRow};
 use sqlx::query::Query;
@@ -13,21 +15,22 @@ use uuid::Uuid;
 
 use super::statements::{
     DELETE_LOGS, DELETE_LOOSE_LOGS, DELETE_RUNS, INSERT_LOGS, INSERT_ORIGINS, INSERT_RUNS, INSERT_STEPS, LOCK_DUE_RUNS,
-    LOCK_RUNS, LOGS_OF_RUNS, NEIGHBOURS, OLD_STEPS, ORIGIN_BODIES, PARTS_OF_RUNS, STEPS_BY_KEY, STEPS_OF_RUNS, TWINS,
-    UPDATE_RUNS, UPDATE_STEPS,
+    LOCK_RUNS, LOGS_OF_RUNS, NEIGHBOURS, OLD_STEPS, ORIGIN_BODIES, PARTS_OF_RUNS, STEP_COUNTS, STEPS_BY_KEY,
+    STEPS_OF_RUNS, STEPS_UP_TO, TWINS, UPDATE_RUNS, UPDATE_STEPS,
 };
-use crate::assembly::Twin;
+use crate::assembly::{Rest, Twin};
 use crate::mapping;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::Step;
-use crate::store::columns::{LogColumns, RunRow, StepRow, TwinRow, decoded};
+use crate::store::columns::{LogColumns, RestRow, RunRow, StepRow, TwinRow, decoded};
 use crate::store::queries;
 use crate::store::storable;
 use crate::store::tables::{
-    AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
+    AskedCall, AskedMoment, LOGS_MAX, LogKey, LogsTaken, NEIGHBOURS_MAX, OldPage, OldRun, Place, RunDays, StepKey,
+    TWINS_MAX, Tables, Take,
 };
 
 #[async_trait]
@@ -156,24 +159,64 @@ impl Tables for PgConnection {
         decoded(rows)
     }
 
-    async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>> {
+    async fn each_step(&mut self, runs: &[RunDays], last: Option<&Place>, take: Take<'_>) -> sqlx::Result<bool> {
+        let rows = match (runs, last) {
+            ([], _) => return Ok(true),
+            ([run], Some(last)) => sqlx::query_as(STEPS_UP_TO)
+                .bind(run.key.project.0)
+                .bind(run.key.run_id)
+                .bind(run.first_day)
+                .bind(run.last_day)
+                .bind(last.position)
+                .bind(last.instant_ns)
+                .bind(&last.step_id)
+                .fetch(self),
+            _ => sqlx::query_as_with(STEPS_OF_RUNS, run_columns(runs)?).fetch(self),
+        };
+        take_each(rows, take).await
+    }
+
+    async fn step_counts(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<(RunKey, i64)>> {
         if runs.is_empty() {
             return Ok(Vec::new());
         }
-        let rows: Vec<StepRow> = sqlx::query_as_with(STEPS_OF_RUNS, run_columns(runs)?).fetch_all(self).await?;
-        decoded(rows)
+        let rows = sqlx::query_with(STEP_COUNTS, run_columns(runs)?).fetch_all(self).await?;
+        rows.iter().map(|row| Ok((run_key(row)?, row.try_get(2)?))).collect()
     }
 
-    async fn first_steps(&mut self, run: RunDays, limit: u32) -> sqlx::Result<Vec<Step>> {
-        let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
+    async fn place_of_step(&mut self, run: RunDays, number: i64) -> sqlx::Result<Option<Place>> {
+        sqlx::query_as(queries::PLACE_OF_STEP)
             .bind(run.key.project.0)
             .bind(run.key.run_id)
             .bind(run.first_day)
             .bind(run.last_day)
-            .bind(i64::from(limit))
-            .fetch_all(self)
+            .bind(number - 1)
+            .fetch_optional(self)
+            .await
+    }
+
+    async fn rest_of_run(&mut self, run: RunDays, last: &Place) -> sqlx::Result<Rest> {
+        let row: RestRow = sqlx::query_as(queries::REST_OF_RUN)
+            .bind(run.key.project.0)
+            .bind(run.key.run_id)
+            .bind(run.first_day)
+            .bind(run.last_day)
+            .bind(last.position)
+            .bind(last.instant_ns)
+            .bind(&last.step_id)
+            .fetch_one(self)
             .await?;
-        decoded(rows)
+        Ok(row.into())
+    }
+
+    async fn first_steps(&mut self, run: RunDays, limit: u32, take: Take<'_>) -> sqlx::Result<bool> {
+        let query = sqlx::query_as(queries::STEPS)
+            .bind(run.key.project.0)
+            .bind(run.key.run_id)
+            .bind(run.first_day)
+            .bind(run.last_day)
+            .bind(i64::from(limit));
+        take_each(query.fetch(self), take).await
     }
 
     async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>> {
@@ -200,13 +243,19 @@ impl Tables for PgConnection {
             .collect()
     }
 
-    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<LogRow>> {
+    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<(Vec<LogRow>, bool)> {
+        let mut taken = LogsTaken::default();
         if runs.is_empty() {
-            return Ok(Vec::new());
+            return Ok((taken.logs, true));
         }
-        let rows: Vec<LogColumns> =
-            sqlx::query_as_with(LOGS_OF_RUNS, run_columns(runs)?).bind(LOGS_MAX).fetch_all(self).await?;
-        decoded(rows)
+        let mut rows = sqlx::query_as_with(LOGS_OF_RUNS, run_columns(runs)?).bind(LOGS_MAX).fetch(self);
+        while let Some(row) = rows.try_next().await? {
+            let row: LogColumns = row;
+            if !taken.take(row.try_into()?) {
+                return Ok((taken.logs, false));
+            }
+        }
+        Ok((taken.logs, true))
     }
 
     async fn delete_runs_of_logs(&mut self, runs: &[RunDays]) -> sqlx::Result<()> {
@@ -251,6 +300,15 @@ impl Tables for PgConnection {
             .await?;
         Ok(rows.into_iter().filter_map(TwinRow::twin).collect())
     }
+}
+
+async fn take_each(mut rows: BoxStream<'_, sqlx::Result<StepRow>>, take: Take<'_>) -> sqlx::Result<bool> {
+    while let Some(row) = rows.try_next().await? {
+        if !take(row.try_into()?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn key_columns(keys: &[RunKey]) -> sqlx::Result<PgArguments> {

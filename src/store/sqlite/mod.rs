@@ -156,9 +156,15 @@ impl Store for SqliteStore {
         Ok(())
     }
 
-    async fn run(&self, project: ProjectId, run_id: Uuid) -> Result<Option<StoredRun>, StoreError> {
+    async fn run_within(
+        &self,
+        project: ProjectId,
+        run_id: Uuid,
+        bytes_max: usize,
+    ) -> Result<Option<StoredRun>, StoreError> {
         let mut connection = self.readers.acquire().await?;
-        Ok(read::run(&mut *connection, RunKey { project, run_id }, &self.tuning, &self.prices).await?)
+        let key = RunKey { project, run_id };
+        Ok(read::run(&mut *connection, key, bytes_max, &self.tuning, &self.prices).await?)
     }
 
     async fn runs(&self, project: ProjectId, filter: &RunFilter) -> Result<Page, StoreError> {
@@ -173,7 +179,7 @@ impl Store for SqliteStore {
             let mut lent = self.connection.lock().await;
             let mut connection = lent.begin().await?;
             let few = SWEPT_MAX.min(limit - all);
-            let swept = sweep::sweep(&mut connection, life, now, few, &self.prices).await?;
+            let swept = sweep::sweep(&mut connection, life, now, few, &self.prices, &self.tuning).await?;
             lent.commit(connection).await?;
             all += swept;
             if swept == 0 {
@@ -192,7 +198,7 @@ impl Store for SqliteStore {
     ) -> Result<Remapped, StoreError> {
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
-        let remapped = remap::remap(&mut connection, which, after, &self.prices, life, now).await?;
+        let remapped = remap::remap(&mut connection, which, after, &self.prices, &self.tuning, life, now).await?;
         lent.commit(connection).await?;
         Ok(remapped)
     }
@@ -300,9 +306,8 @@ impl StoreWriter for SqliteWriter {
         let asked = Instant::now();
         let mut lent = self.connection.lock().await;
         let mut connection = lent.begin().await?;
-        let inline_steps_max = self.tuning.inline_steps_max;
         let written =
-            write::write(&mut connection, batches, life, (now, asked), inline_steps_max, &self.prices, SHARD).await?;
+            write::write(&mut connection, batches, life, (now, asked), &self.tuning, &self.prices, SHARD).await?;
         lent.commit(connection).await?;
         Ok(written)
     }

@@ -1,7 +1,7 @@
 //! The texts of the statements of a write in SQLite; values are added to them by portions of rows.
 
 use crate::store::columns::{log_columns, run_changes, run_columns, step_changes, step_columns, twin_columns};
-use crate::store::queries::delete_loose_logs;
+use crate::store::queries::{delete_loose_logs, steps_up_to};
 
 pub(super) const INSERT_ORIGINS: &str = "INSERT INTO origins (project_id, origin_id, body) ";
 pub(super) const INSERT_RUNS: &str = concat!("INSERT INTO runs (", run_columns!(), ") ");
@@ -26,6 +26,9 @@ pub(super) const STEPS_BY_KEY: &str =
     concat!("SELECT ", step_columns!(), " FROM steps WHERE (project_id, run_id, step_id, day) IN (");
 pub(super) const STEPS_OF_RUNS: &str =
     concat!("SELECT ", step_columns!("'{}' AS detail"), " FROM steps WHERE (project_id, run_id) IN (");
+
+pub(super) const STEPS_UP_TO: &str = steps_up_to!("'{}' AS detail");
+pub(super) const STEP_COUNT: &str = "SELECT COUNT(*) FROM steps WHERE project_id = $1 AND run_id = $2";
 
 /// The condition of the index `steps_unidentified`, word for word.
 macro_rules! unidentified_calls {

@@ -4,6 +4,8 @@ use std::collections::HashSet;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
+use futures_util::TryStreamExt;
+use futures_util::stream::BoxStream;
 use sqlx::query_builder::Separated;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqliteConnection};
@@ -11,20 +13,21 @@ use uuid::Uuid;
 
 use super::statements::{
     DELETE_LOOSE_LOGS, DUE_RUNS, INSERT_LOGS, INSERT_ORIGINS, INSERT_RUNS, INSERT_STEPS, NEIGHBOURS, OLD_STEPS,
-    PARTS_OF_RUNS, RUNS_BY_KEY, STEPS_BY_KEY, STEPS_OF_RUNS, TWINS, UPDATE_RUN, UPDATE_STEP,
+    PARTS_OF_RUNS, RUNS_BY_KEY, STEP_COUNT, STEPS_BY_KEY, STEPS_OF_RUNS, STEPS_UP_TO, TWINS, UPDATE_RUN, UPDATE_STEP,
 };
-use crate::assembly::Twin;
+use crate::assembly::{Rest, Twin};
 use crate::mapping;
 use crate::model::batch::OriginRow;
 use crate::model::id::{ProjectId, RunKey};
 use crate::model::log::LogRow;
 use crate::model::run::Run;
 use crate::model::step::{Step, Usage};
-use crate::store::columns::{LogColumns, RunRow, StepRow, TwinRow, decoded};
+use crate::store::columns::{LogColumns, RestRow, RunRow, StepRow, TwinRow, decoded};
 use crate::store::queries;
 use crate::store::storable;
 use crate::store::tables::{
-    AskedCall, AskedMoment, LOGS_MAX, LogKey, NEIGHBOURS_MAX, OldPage, OldRun, RunDays, StepKey, TWINS_MAX, Tables,
+    AskedCall, AskedMoment, LOGS_MAX, LogKey, LogsTaken, NEIGHBOURS_MAX, OldPage, OldRun, Place, RunDays, StepKey,
+    TWINS_MAX, Tables, Take,
 };
 
 /// Rows of one statement, from the largest portion that fits. 64 rows of 44 columns stay far below SQLite's bound of
@@ -156,28 +159,72 @@ impl Tables for SqliteConnection {
         decoded(steps)
     }
 
-    async fn steps_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<Step>> {
-        let mut steps = Vec::new();
+    async fn each_step(&mut self, runs: &[RunDays], last: Option<&Place>, take: Take<'_>) -> sqlx::Result<bool> {
+        if let ([run], Some(last)) = (runs, last) {
+            let query = sqlx::query_as(STEPS_UP_TO)
+                .bind(run.key.project.0)
+                .bind(run.key.run_id)
+                .bind(run.first_day)
+                .bind(run.last_day)
+                .bind(last.position)
+                .bind(last.instant_ns)
+                .bind(&last.step_id);
+            return take_each(query.fetch(self), take).await;
+        }
         for portion in portions(runs) {
             let mut query = QueryBuilder::<Sqlite>::new(STEPS_OF_RUNS);
             query.push_values(portion, |mut row, run| {
                 row.push_bind(run.key.project.0).push_bind(run.key.run_id);
             });
-            steps.extend(query.push(")").build_query_as::<StepRow>().fetch_all(&mut *self).await?);
+            if !take_each(query.push(")").build_query_as().fetch(&mut *self), take).await? {
+                return Ok(false);
+            }
         }
-        decoded(steps)
+        Ok(true)
     }
 
-    async fn first_steps(&mut self, run: RunDays, limit: u32) -> sqlx::Result<Vec<Step>> {
-        let rows: Vec<StepRow> = sqlx::query_as(queries::STEPS)
+    async fn step_counts(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<(RunKey, i64)>> {
+        let mut counts = Vec::with_capacity(runs.len());
+        for run in runs {
+            let query = sqlx::query_scalar(STEP_COUNT).bind(run.key.project.0).bind(run.key.run_id);
+            counts.push((run.key, query.fetch_one(&mut *self).await?));
+        }
+        Ok(counts)
+    }
+
+    async fn place_of_step(&mut self, run: RunDays, number: i64) -> sqlx::Result<Option<Place>> {
+        sqlx::query_as(queries::PLACE_OF_STEP)
             .bind(run.key.project.0)
             .bind(run.key.run_id)
             .bind(run.first_day)
             .bind(run.last_day)
-            .bind(i64::from(limit))
-            .fetch_all(self)
+            .bind(number - 1)
+            .fetch_optional(self)
+            .await
+    }
+
+    async fn rest_of_run(&mut self, run: RunDays, last: &Place) -> sqlx::Result<Rest> {
+        let row: RestRow = sqlx::query_as(queries::REST_OF_RUN)
+            .bind(run.key.project.0)
+            .bind(run.key.run_id)
+            .bind(run.first_day)
+            .bind(run.last_day)
+            .bind(last.position)
+            .bind(last.instant_ns)
+            .bind(&last.step_id)
+            .fetch_one(self)
             .await?;
-        decoded(rows)
+        Ok(row.into())
+    }
+
+    async fn first_steps(&mut self, run: RunDays, limit: u32, take: Take<'_>) -> sqlx::Result<bool> {
+        let query = sqlx::query_as(queries::STEPS)
+            .bind(run.key.project.0)
+            .bind(run.key.run_id)
+            .bind(run.first_day)
+            .bind(run.last_day)
+            .bind(i64::from(limit));
+        take_each(query.fetch(self), take).await
     }
 
     async fn insert_logs(&mut self, logs: &[&LogRow]) -> sqlx::Result<HashSet<LogKey>> {
@@ -205,20 +252,24 @@ impl Tables for SqliteConnection {
         Ok(inserted)
     }
 
-    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<Vec<LogRow>> {
-        let mut logs = Vec::new();
+    async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<(Vec<LogRow>, bool)> {
+        let mut taken = LogsTaken::default();
         for run in runs {
-            let rows: Vec<LogColumns> = sqlx::query_as(queries::LOGS)
+            let mut rows = sqlx::query_as(queries::LOGS)
                 .bind(run.key.project.0)
                 .bind(run.key.run_id)
                 .bind(run.first_day)
                 .bind(run.last_day)
                 .bind(LOGS_MAX)
-                .fetch_all(&mut *self)
-                .await?;
-            logs.extend(decoded::<_, LogRow>(rows)?);
+                .fetch(&mut *self);
+            while let Some(row) = rows.try_next().await? {
+                let row: LogColumns = row;
+                if !taken.take(row.try_into()?) {
+                    return Ok((taken.logs, false));
+                }
+            }
         }
-        Ok(logs)
+        Ok((taken.logs, true))
     }
 
     async fn delete_runs_of_logs(&mut self, runs: &[RunDays]) -> sqlx::Result<()> {
@@ -272,6 +323,15 @@ impl Tables for SqliteConnection {
         }
         Ok(twins)
     }
+}
+
+async fn take_each(mut rows: BoxStream<'_, sqlx::Result<StepRow>>, take: Take<'_>) -> sqlx::Result<bool> {
+    while let Some(row) = rows.try_next().await? {
+        if !take(row.try_into()?) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 async fn runs_by_key(

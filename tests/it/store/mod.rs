@@ -4,6 +4,7 @@ pub mod samples;
 
 mod concurrency;
 mod copies;
+mod huge;
 mod keys;
 mod life_cycle;
 mod logs;

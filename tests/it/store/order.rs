@@ -297,6 +297,42 @@ impl Trace {
         span
     }
 
+    /// Makes most of its texts long, equal ones equally.
+    fn lengthen(&mut self) {
+        let lengthened = |text: &str| {
+            let long = format!("{text} {}", "and so on ".repeat(40 + text.len() % 7));
+            let open = serde_json::from_str::<serde_json::Value>(text).ok().filter(|value| value.is_array());
+            let Some(mut messages) = open else { return long };
+            for message in messages.as_array_mut().unwrap() {
+                let more = "word for word ".repeat(30);
+                if let Some(serde_json::Value::String(content)) = message.get_mut("content") {
+                    content.push_str(&more);
+                }
+                for part in message.get_mut("parts").and_then(|parts| parts.as_array_mut()).into_iter().flatten() {
+                    for key in ["content", "response", "result"] {
+                        if let Some(serde_json::Value::String(content)) = part.get_mut(key) {
+                            content.push_str(&more);
+                        }
+                    }
+                }
+            }
+            messages.to_string()
+        };
+        for (_, span) in &mut self.spans {
+            if !span.status.message.is_empty() {
+                span.status.message = lengthened(&span.status.message);
+            }
+            for (key, value) in &mut span.attributes {
+                let is_text = ["messages", "arguments", "result", "input", "output", "prompt"];
+                if let AnyValue::Str(text) = value
+                    && is_text.iter().any(|word| key.ends_with(word))
+                {
+                    *text = lengthened(text);
+                }
+            }
+        }
+    }
+
     /// The requests of one order: every item at least once, some again.
     fn requests(&self, project: ProjectId, order: u64) -> Vec<Batch> {
         let mut rng = StdRng::seed_from_u64(order);
@@ -423,6 +459,42 @@ async fn any_order_split_and_repetition_gives_the_same_run(url: &str) {
     }
 }
 on_both_stores!(any_order_split_and_repetition_gives_the_same_run);
+
+/// A run of which only seals of the texts are held is the run that it is with them, and so are its parts.
+async fn a_run_without_its_texts_in_memory_is_the_same(url: &str) {
+    let database = Database::at(url);
+    let scopes = Scopes { genai_root: true, genai_root_services: vec![] };
+    for (seed, life) in (0..12)
+        .map(|seed| (seed, LifeCycle { scopes: scopes.clone(), ..LIFE }))
+        .chain((0..24).map(|seed| (100 + seed, LIFE)))
+    {
+        let mut trace = Trace::new(seed);
+        trace.lengthen();
+        let run_id = Uuid::from_bytes(trace.id);
+        let mut rows = Vec::new();
+        for (name, whole_bytes_max) in [("whole", Tuning::WHOLE_BYTES_MAX), ("sealed", 0)] {
+            let store = database.store(Tuning { inline_steps_max: seed as u32 % 12, whole_bytes_max, ..TUNING }).await;
+            let project = project(store.as_ref(), &format!("{name} {seed}")).await;
+            send(store.writer().await.unwrap().as_mut(), &trace.requests(project, seed), seed, &life).await;
+            let mut all = String::new();
+            for seconds in [200, 2_000] {
+                while store.sweep(&life, at(seconds), 1_000).await.unwrap() > 0 {}
+                let filter = RunFilter { limit: 100, after: None, status: None, model: None };
+                let mut runs = store.runs(project, &filter).await.unwrap().runs;
+                runs.push(store.run(project, run_id).await.unwrap().unwrap().run);
+                for run in &mut runs {
+                    run.key.project = ProjectId(0);
+                    run.updated_at = DateTime::<Utc>::UNIX_EPOCH + TimeDelta::zero();
+                }
+                all.push_str(&format!("{runs:#?}\n"));
+            }
+            assert!(!all.contains('\0') && !all.contains('\u{FFFD}'), "seed {seed}: a seal is shown");
+            rows.push(all);
+        }
+        assert_same(&rows[0], &rows[1], &format!("seed {seed}"));
+    }
+}
+on_both_stores!(a_run_without_its_texts_in_memory_is_the_same);
 
 async fn any_order_split_and_repetition_gives_the_same_parts(url: &str) {
     let store = Database::at(url).store(ORDER_TUNING).await;

@@ -17,6 +17,7 @@ on_both!(
     pages_joined_are_the_whole_list_while_runs_arrive,
     filters_narrow_the_list,
     a_trace_without_agents_is_stored_but_not_listed,
+    a_run_is_read_within_a_bound_of_bytes,
 );
 
 const ALL: RunFilter = RunFilter { limit: 100, after: None, status: None, model: None };
@@ -90,6 +91,21 @@ async fn a_trace_without_agents_is_stored_but_not_listed(store: &dyn Store) {
     write(store, &[batch(project, vec![request])]).await;
     assert!(!row(store, project, 1).await.worthy);
     assert!(store.runs(project, &ALL).await.unwrap().runs.is_empty());
+}
+
+async fn a_run_is_read_within_a_bound_of_bytes(store: &dyn Store) {
+    let project = project(store, "p").await;
+    write(store, &[batch(project, (1..=20).map(|number| span(project, 1, number)).collect())]).await;
+    let whole = stored(store, project, 1).await;
+    assert_eq!((whole.steps.len(), whole.is_cut, whole.is_truncated), (20, false, false));
+    let within = async |bytes_max| store.run_within(project, Uuid::from_u128(1), bytes_max).await.unwrap().unwrap();
+    let part = within(10_000).await;
+    assert!((2..20).contains(&part.steps.len()), "{}", part.steps.len());
+    assert!(part.is_cut && part.is_truncated);
+    let earliest: BTreeSet<&str> = whole.steps[..part.steps.len()].iter().map(|step| step.id.as_str()).collect();
+    assert_eq!(part.steps.iter().map(|step| step.id.as_str()).collect::<BTreeSet<_>>(), earliest);
+    assert_eq!(part.run, whole.run);
+    assert_eq!(within(1).await.steps.len(), 1);
 }
 
 async fn a_runaway_run_is_shown_in_part_and_told_whole(url: &str) {

@@ -17,8 +17,14 @@ use vectoros::prices::Prices;
 use vectoros::store::{Store, StoredRun, Tuning};
 
 /// Small, so that a few dozen steps make a large run.
-pub const TUNING: Tuning =
-    Tuning { inline_steps_max: 20, readers_max: 4, shown_steps_max: 5_000, sqlite_log_bytes_max: 1 << 30 };
+pub const TUNING: Tuning = Tuning {
+    inline_steps_max: 20,
+    readers_max: 4,
+    shown_steps_max: 5_000,
+    assembled_steps_max: 5_000,
+    whole_bytes_max: Tuning::WHOLE_BYTES_MAX,
+    sqlite_log_bytes_max: 1 << 30,
+};
 
 pub const LIFE: LifeCycle = LifeCycle {
     settle: Duration::from_secs(5),

@@ -16,7 +16,7 @@ use vectoros::quota::Ask;
 use vectoros::store::Store;
 
 use super::samples::*;
-use super::{copies, keys, life_cycle, logs, native, parts, reads, receipts, remap, steps};
+use super::{copies, huge, keys, life_cycle, logs, native, parts, reads, receipts, remap, steps};
 use crate::database::Database;
 use crate::sources;
 
@@ -118,6 +118,7 @@ async fn contract(on_postgres: bool) {
         rates,
     );
     remap::only_what_is_asked_for_is_mapped_again(&fresh().await.url).await;
+    huge::the_rest_of_a_run_is_added_up(&fresh().await.url).await;
 }
 
 async fn rates(store: &dyn Store) {
