@@ -54,12 +54,13 @@ fn sqlstate(code: Option<Cow<'_, str>>) -> Class {
         "22" | "23" | "54" => Class::Data,
         "21" if code == "21000" => Class::Data,
         // Connection, operator intervention, resources, transaction rollback, system error, wrong or missing login
-        // (an operator is changing it), database absent, internal error.
-        "08" | "57" | "53" | "40" | "58" | "28" | "3D" | "XX" => Class::Unavailable,
+        // (an operator is changing it), database absent.
+        "08" | "57" | "53" | "40" | "58" | "28" | "3D" => Class::Unavailable,
         // Lock not available; read-only transaction, as on a server that was demoted; a failed or timed-out one.
         "55" if code == "55P03" => Class::Unavailable,
         "25" if matches!(&*code, "25006" | "25P02" | "25P03") => Class::Unavailable,
-        // Undefined or not supported, unknown prepared statement, and whatever nobody thought of.
+        // Undefined or not supported, unknown prepared statement, an internal error or a damaged page, which may be met
+        // by one job alone, and whatever nobody thought of.
         _ => Class::Broken,
     }
 }
@@ -123,7 +124,7 @@ mod tests {
         for code in ["22021", "22P05", "23514", "54000", "21000"] {
             assert_eq!(class(code), Class::Data, "{code}");
         }
-        for code in ["42P01", "42703", "0A000", "26000", "55000", ""] {
+        for code in ["42P01", "42703", "0A000", "26000", "55000", "XX001", ""] {
             assert_eq!(class(code), Class::Broken, "{code}");
         }
     }

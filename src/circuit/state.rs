@@ -1,45 +1,18 @@
-//! Whether the database is away, judged by the writers' tries: a circuit that opens when they fail, is probed while it is
-//! open, and closes at the first commit. [`State`] is pure; [`Circuit`] is what writers and requests share.
-//!
-//! A database that is there and refuses our statements commits as little as one that is away, so it opens the circuit
-//! too. Only the text differs: nothing but a person mends it.
+//! The circuit as a function of what happens and when.
 
 use std::fmt::{self, Display};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::store::Writable;
-
 /// Failed tries in a row after which the database counts as away.
-const FAILURES_MAX: u32 = 3;
-/// The longest time without a commit while jobs wait.
-pub const STALL_MAX: Duration = Duration::from_secs(5);
+pub(super) const FAILURES_MAX: u32 = 3;
 /// Pauses between probes, each twice the one before, shortened by chance to between half and all of it.
 const PROBE_PAUSE_MIN: Duration = Duration::from_millis(100);
 const PROBE_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How long a probe may take: longer than a store waits for a connection of its readers before it makes one of its own.
-const PROBE_MAX: Duration = Duration::from_secs(4);
-/// How often the circuit is looked at.
-const TICK: Duration = Duration::from_millis(50);
 /// A disagreement is told for so long after it was seen last. Who is told sends elsewhere, and then nothing would ever show
 /// that it is over.
 const DISAGREEMENT_TOLD: Duration = Duration::from_secs(30);
-
-/// Shared by the writers, who tell it what happens, and by all who want to know.
-pub struct Circuit {
-    state: Mutex<State>,
-    is_open: watch::Sender<bool>,
-}
-
-/// A writer has jobs in its hands; dropped when it has not.
-pub struct Busy<'a> {
-    circuit: &'a Circuit,
-    /// How many commits there were when it took them.
-    commits: u64,
-}
 
 /// The database is there, and refuses what the program says to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,6 +27,11 @@ impl Disagreement {
     pub fn is_of_the_schema(&self) -> bool {
         self.code.starts_with("42") || self.code == "1"
     }
+
+    /// Postgres's data_corrupted and index_corrupted, SQLite's CORRUPT and NOTADB.
+    fn is_of_damage(&self) -> bool {
+        matches!(self.code.as_str(), "XX001" | "XX002" | "11" | "26")
+    }
 }
 
 impl Display for Disagreement {
@@ -63,108 +41,20 @@ impl Display for Disagreement {
             f.write_str(
                 ": its schema is not the one of this version, run `vectoros migrate` or undo what was changed by hand",
             )?;
+        } else if self.is_of_damage() {
+            f.write_str(": something that it stored is damaged, its own log says what")?;
         }
         Ok(())
     }
 }
 
-impl Circuit {
-    /// Opens after `stall_max` without a commit, or after failures.
-    pub fn new(stall_max: Duration) -> Circuit {
-        Circuit { state: Mutex::new(State::new(stall_max, Instant::now())), is_open: watch::Sender::new(false) }
-    }
-
-    /// The database is away: nothing that is sent now would be committed.
-    pub fn is_open(&self) -> bool {
-        *self.is_open.borrow()
-    }
-
-    /// The last thing that was heard of the database is a commit, or not yet enough failures.
-    pub fn is_closed(&self) -> bool {
-        self.lock().is_closed()
-    }
-
-    /// Why nothing is committed, when that is for what our statements say.
-    pub fn disagreement(&self) -> Option<Disagreement> {
-        self.lock().disagreement(Instant::now())
-    }
-
-    /// Waits until it is open; at once when it is.
-    pub async fn opened(&self) {
-        // The sender lives as long as the circuit.
-        let _ = self.is_open.subscribe().wait_for(|is_open| *is_open).await;
-    }
-
-    /// A writer took jobs and tries to commit them as long as the value lives.
-    pub fn begin(&self) -> Busy<'_> {
-        let commits = self.change(State::begin);
-        Busy { circuit: self, commits }
-    }
-
-    pub fn committed(&self) {
-        self.change(State::committed);
-    }
-
-    /// A try failed because the database was not there.
-    pub fn failed(&self) {
-        self.change(|state, now| state.failed(now, rand::random()));
-    }
-
-    /// Looks after the time, and asks the store while the circuit is open. Runs until it is dropped.
-    pub async fn keep_probing(self: Arc<Self>, store: Arc<dyn Writable>) {
-        loop {
-            tokio::time::sleep(TICK).await;
-            self.change(|state, now| state.check(now, rand::random()));
-            if self.lock().is_probe_due(Instant::now()) {
-                let is_there = matches!(tokio::time::timeout(PROBE_MAX, store.ping()).await, Ok(Ok(())));
-                self.change(|state, now| state.probed(is_there, now, rand::random()));
-            }
-        }
-    }
-
-    fn change<R>(&self, change: impl FnOnce(&mut State, Instant) -> R) -> R {
-        let (mut state, now) = (self.lock(), Instant::now());
-        let was_closed = state.is_closed();
-        let changed = change(&mut state, now);
-        let (is_closed, is_open, disagreement) = (state.is_closed(), state.is_open(), state.disagreement(now));
-        // Told under the lock, so that what is told last is what is.
-        self.is_open.send_if_modified(|told| std::mem::replace(told, is_open) != is_open);
-        drop(state);
-        match (was_closed, is_closed, disagreement) {
-            (true, false, None) => tracing::warn!("the database is away"),
-            (true, false, Some(disagreement)) => tracing::error!("{disagreement}"),
-            (false, true, _) => tracing::info!("the database commits again"),
-            _ => {}
-        }
-        changed
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        // The state is whole after every statement.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Busy<'_> {
-    /// The jobs were refused for what our statements say, not for their data. No news when somebody committed meanwhile.
-    pub fn disagreed(&self, disagreement: Disagreement) {
-        self.circuit.change(|state, now| state.disagreed(self.commits, disagreement, now, rand::random()));
-    }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.circuit.change(|state, _| state.end());
-    }
-}
-
-/// The circuit as a function of what happens and when. `chance` is between 0 and 1.
+/// `chance` is between 0 and 1.
 #[derive(Clone, Debug)]
-struct State {
+pub(super) struct State {
     stall_max: Duration,
     phase: Phase,
     /// Writers with jobs in their hands.
-    busy: usize,
+    pub busy: usize,
     /// Since when they wait for a commit.
     waiting_since: Instant,
     commits: u64,
@@ -183,30 +73,30 @@ enum Phase {
 }
 
 impl State {
-    fn new(stall_max: Duration, now: Instant) -> State {
+    pub fn new(stall_max: Duration, now: Instant) -> State {
         let phase = Phase::Closed { failures: 0 };
         State { stall_max, phase, busy: 0, waiting_since: now, commits: 0, disagreement: None }
     }
 
-    fn is_open(&self) -> bool {
+    pub fn is_open(&self) -> bool {
         matches!(self.phase, Phase::Open { .. })
     }
 
-    fn is_closed(&self) -> bool {
+    pub fn is_closed(&self) -> bool {
         matches!(self.phase, Phase::Closed { .. })
     }
 
-    fn is_probe_due(&self, now: Instant) -> bool {
+    pub fn is_probe_due(&self, now: Instant) -> bool {
         matches!(self.phase, Phase::Open { probe_at, .. } if probe_at <= now)
     }
 
-    fn disagreement(&self, now: Instant) -> Option<Disagreement> {
+    pub fn disagreement(&self, now: Instant) -> Option<Disagreement> {
         let (disagreement, seen) = self.disagreement.as_ref().filter(|_| !self.is_closed())?;
         (now.saturating_duration_since(*seen) < DISAGREEMENT_TOLD).then(|| disagreement.clone())
     }
 
     /// How many commits there were.
-    fn begin(&mut self, now: Instant) -> u64 {
+    pub fn begin(&mut self, now: Instant) -> u64 {
         if self.busy == 0 {
             self.waiting_since = now;
         }
@@ -214,11 +104,11 @@ impl State {
         self.commits
     }
 
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         self.busy = self.busy.saturating_sub(1);
     }
 
-    fn committed(&mut self, now: Instant) {
+    pub fn committed(&mut self, now: Instant) {
         self.phase = Phase::Closed { failures: 0 };
         self.waiting_since = now;
         self.commits += 1;
@@ -226,14 +116,14 @@ impl State {
     }
 
     /// Since there were so many `commits`.
-    fn disagreed(&mut self, commits: u64, disagreement: Disagreement, now: Instant, chance: f64) {
+    pub fn disagreed(&mut self, commits: u64, disagreement: Disagreement, now: Instant, chance: f64) {
         if self.commits == commits {
             self.failed(now, chance);
             self.disagreement = Some((disagreement, now));
         }
     }
 
-    fn failed(&mut self, now: Instant, chance: f64) {
+    pub fn failed(&mut self, now: Instant, chance: f64) {
         self.disagreement = None;
         match self.phase {
             Phase::Closed { failures } if failures + 1 < FAILURES_MAX => {
@@ -246,7 +136,7 @@ impl State {
     }
 
     /// Opens when nothing was committed for too long.
-    fn check(&mut self, now: Instant, chance: f64) {
+    pub fn check(&mut self, now: Instant, chance: f64) {
         if self.busy == 0 || now.saturating_duration_since(self.waiting_since) < self.stall_max {
             return;
         }
@@ -260,7 +150,7 @@ impl State {
         }
     }
 
-    fn probed(&mut self, is_there: bool, now: Instant, chance: f64) {
+    pub fn probed(&mut self, is_there: bool, now: Instant, chance: f64) {
         // Somebody may have committed meanwhile.
         let Phase::Open { pause, .. } = self.phase else { return };
         if is_there {
@@ -435,31 +325,11 @@ mod tests {
         }
         assert!(state.is_closed(), "others commit");
     }
-
     #[test]
     fn what_is_told_names_the_code_and_what_to_do() {
-        let text = Disagreement { code: "42P01".into() }.to_string();
-        assert!(text.contains("42P01") && text.contains("`vectoros migrate`"), "{text}");
-        assert!(!Disagreement { code: "26000".into() }.to_string().contains("migrate"));
-    }
-
-    #[tokio::test]
-    async fn who_waits_is_woken_when_it_opens() {
-        let circuit = Arc::new(Circuit::new(STALL));
-        let waiting = tokio::spawn({
-            let circuit = circuit.clone();
-            async move { circuit.opened().await }
-        });
-        let busy = circuit.begin();
-        for _ in 0..FAILURES_MAX {
-            assert!(!circuit.is_open());
-            circuit.failed();
-        }
-        waiting.await.unwrap();
-        drop(busy);
-        assert_eq!(circuit.lock().busy, 0);
-        circuit.opened().await;
-        circuit.committed();
-        assert!(!circuit.is_open());
+        let told = |code: &str| Disagreement { code: code.into() }.to_string();
+        assert!(told("42P01").contains("42P01") && told("42P01").contains("`vectoros migrate`"));
+        assert!(!told("26000").contains("migrate"));
+        assert!(told("XX001").contains("damaged") && told("11").contains("damaged"));
     }
 }
