@@ -48,6 +48,8 @@ struct Wanted {
     kill_cycles: Option<u32>,
     postgres_kills: Option<u32>,
     soak: Option<Duration>,
+    /// On this one alone.
+    store: Option<Kind>,
     seed: u64,
     ledger_file: Option<PathBuf>,
     is_listing: bool,
@@ -104,6 +106,7 @@ fn read_arguments(mut arguments: impl Iterator<Item = String>) -> anyhow::Result
         kill_cycles: None,
         postgres_kills: None,
         soak: None,
+        store: None,
         seed: 1,
         ledger_file: None,
         is_listing: false,
@@ -116,6 +119,11 @@ fn read_arguments(mut arguments: impl Iterator<Item = String>) -> anyhow::Result
             "--kill-cycles" => wanted.kill_cycles = Some(value()?.parse()?),
             "--postgres-kills" => wanted.postgres_kills = Some(value()?.parse()?),
             "--soak" => wanted.soak = Some(humantime::parse_duration(&value()?)?),
+            "--store" => {
+                let name = value()?;
+                let named = [Kind::Sqlite, Kind::Postgres].into_iter().find(|kind| report::store(*kind) == name);
+                wanted.store = Some(named.with_context(|| format!("no store is called {name}"))?);
+            }
             "--seed" => wanted.seed = value()?.parse()?,
             "--ledger" => wanted.ledger_file = Some(PathBuf::from(value()?)),
             // Of cargo's own harness, for which `cargo test -- …` means them.
@@ -149,6 +157,10 @@ impl Wanted {
         is_long_loop || !is_loop_wanted && fault.tier == Tier::Short
     }
 
+    fn stores(&self, fault: &Fault) -> Vec<Kind> {
+        fault.stores.iter().copied().filter(|kind| self.store.is_none_or(|store| store == *kind)).collect()
+    }
+
     /// The longer forms are for those who named them.
     fn is_long(&self) -> bool {
         self.is_all || !self.names.is_empty()
@@ -174,17 +186,17 @@ async fn run(wanted: &Wanted) -> anyhow::Result<bool> {
         return Ok(true);
     }
     let begin = Instant::now();
-    let needs_postgres = chosen.iter().any(|fault| fault.stores.contains(&Kind::Postgres));
+    let needs_postgres = chosen.iter().any(|fault| wanted.stores(fault).contains(&Kind::Postgres));
     let template = if needs_postgres { Some(Arc::new(Template::make().await?)) } else { None };
-    let count: usize = chosen.iter().map(|fault| fault.stores.len()).sum();
+    let count: usize = chosen.iter().map(|fault| wanted.stores(fault).len()).sum();
     println!("\nrunning {count} faults with {}", collector::binary().display());
 
     let (mut rows, mut failed) = (Vec::new(), 0);
     for fault in chosen {
-        for store in fault.stores {
+        for store in wanted.stores(fault) {
             let context = Context {
                 id: fault.id,
-                store: *store,
+                store,
                 seed: wanted.seed,
                 is_long: wanted.is_long(),
                 kill_cycles: wanted.kill_cycles.unwrap_or(if wanted.is_all { 100 } else { 20 }),
@@ -193,7 +205,7 @@ async fn run(wanted: &Wanted) -> anyhow::Result<bool> {
                 ledger_file: wanted.ledger_file.clone(),
                 template: template.clone(),
             };
-            let name = format!("{} {}", fault.id, report::store(*store));
+            let name = format!("{} {}", fault.id, report::store(store));
             // Seconds a cycle, with much to spare.
             let loops = context.kill_cycles.max(context.postgres_kills * 3);
             let limit = FAULT_MAX + Duration::from_secs(5) * loops + context.soak * 2;
