@@ -27,7 +27,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, NaiveDate, Utc};
-use sqlx::migrate::MigrateError;
+use sqlx::migrate::{MigrateError, Migrator};
 use uuid::Uuid;
 
 use crate::assembly::{LifeCycle, RunLogs};
@@ -265,6 +265,22 @@ pub trait StoreWriter: Send {
         life: &LifeCycle,
         now: DateTime<Utc>,
     ) -> Result<Vec<Written>, StoreError>;
+}
+
+/// A schema that a later release has brought up to date does no harm: migrations only add, and what is no longer needed
+/// goes with the release after. So replicas can be upgraded one after the other, and put back.
+fn lenient(mut migrations: Migrator) -> Migrator {
+    migrations.set_ignore_missing(true);
+    migrations
+}
+
+const LATEST_MIGRATION: &str = "SELECT MAX(version) FROM _sqlx_migrations";
+
+fn tell_of_later(migrations: &Migrator, applied: i64) {
+    let known = migrations.iter().map(|migration| migration.version).max().unwrap_or_default();
+    if applied > known {
+        tracing::warn!(applied, known, "the schema of the database is that of a later release, going on with it");
+    }
 }
 
 /// A database that is away is told apart from a schema that does not fit: the first is worth waiting for.

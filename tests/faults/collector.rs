@@ -84,16 +84,21 @@ impl Collector {
         })
     }
 
-    pub fn spawn(&mut self) -> anyhow::Result<()> {
-        let file = |name: &str| File::options().create(true).append(true).open(self.folder.path().join(name));
-        let mut command = match self.launch.through.split_first() {
+    /// The program, without arguments.
+    fn command(&self) -> Command {
+        match self.launch.through.split_first() {
             None => program(&binary(), &[]),
             Some((first, others)) => {
                 let mut command = program(Path::new(first), others);
                 command.arg(binary());
                 command
             }
-        };
+        }
+    }
+
+    pub fn spawn(&mut self) -> anyhow::Result<()> {
+        let file = |name: &str| File::options().create(true).append(true).open(self.folder.path().join(name));
+        let mut command = self.command();
         let stderr = if self.launch.is_deaf { Stdio::piped() } else { file("stderr")?.into() };
         command
             .arg("serve")
@@ -197,8 +202,8 @@ impl Collector {
     /// A key without limits.
     pub async fn make_key(&self, project: &str) -> anyhow::Result<String> {
         let unlimited = "requests=unlimited,steps=unlimited,bytes=unlimited";
-        let words = ["keys", "create", "--project", project, "--quota", unlimited, "--json"].map(str::to_owned);
-        let mut command = program(&binary(), &words);
+        let mut command = self.command();
+        command.args(["keys", "create", "--project", project, "--quota", unlimited, "--json"]);
         let preloaded = self.launch.environment.iter().filter(|(name, _)| !name.starts_with("VECTOROS_"));
         command.envs(preloaded.map(|(name, value)| (name, value)));
         command.env("DATABASE_URL", &self.database_url).current_dir(self.folder.path());

@@ -2,7 +2,9 @@
 
 use std::pin::Pin;
 
-use crate::faults::{clients, data, disk, failover, killed, locks, machine, memory, network, pooler, postgres, torn};
+use crate::faults::{
+    clients, data, disk, failover, killed, locks, machine, memory, network, pooler, postgres, torn, upgrade,
+};
 use crate::report::Row;
 use crate::rig::{Context, Kind};
 
@@ -52,6 +54,7 @@ pub const FAULTS: &[Fault] = faults![
     "F05" Short BOTH killed::f05: "SIGTERM, SIGTERM twice, and SIGTERM followed by SIGKILL",
     "F06" All BOTH killed::f06: "the collector is stopped (SIGSTOP) and continued",
     "F08" All BOTH memory::f08: "six senders of large requests with as much memory as it needs, and with too little",
+    "F09" All BOTH memory::f09: "the system gives no more memory: an allocation fails, and with it the program",
     "F10" All BOTH machine::f10: "64 file descriptors and 200 clients that hold connections",
     "F11" Short POSTGRES postgres::f11: "fast restarts of Postgres",
     "F12" Short POSTGRES postgres::f12: "immediate stops of Postgres",
@@ -85,7 +88,9 @@ pub const FAULTS: &[Fault] = faults![
     "F40" Short BOTH data::f40: "a column of the steps is renamed under load",
     "F48" Short BOTH clients::f48: "clients that go away after 0 to 50 ms",
     "F50" All BOTH data::f50: "the table of the keys is out of reach",
+    "F51" All POSTGRES network::f51: "the name of the database's server is unknown when it is needed",
     "F53" All BOTH machine::f53: "nobody reads standard error, and its pipe is full",
+    "F55" All BOTH upgrade::f55: "a later release adds to the schema under load, replicas of both, and back to this one",
     "F56" All POSTGRES postgres::f56: "Postgres is away, the outage spool is on, and the collector is killed meanwhile",
     "F57" All BOTH machine::f57: "four busy loops beside a collector of the lowest priority",
     "F58" All POSTGRES machine::f58: "three faults at random, again and again",

@@ -67,6 +67,8 @@ pub struct Setup {
     pub has_standby: bool,
     /// The collector reaches Postgres by PgBouncer.
     pub has_pooler: bool,
+    /// The collector knows the server by this name.
+    pub server_name: Option<&'static str>,
     pub postgres: Vec<&'static str>,
     /// The database has a file system of its own, of so many MiB.
     pub disk_mib: Option<u32>,
@@ -91,6 +93,8 @@ pub struct Rig {
     /// Step ids that the fault itself sent.
     pub foreign: Vec<String>,
     pub notes: Vec<String>,
+    /// Panics that say this are what the fault wanted.
+    pub pardoned: Option<&'static str>,
     problems: Vec<String>,
     ready: Option<Duration>,
     acknowledged: Option<Duration>,
@@ -127,6 +131,9 @@ impl Rig {
                 url = pooler.insert(PgBouncer::start(template, cluster.port).await?).url();
             }
         }
+        if let Some(name) = setup.server_name {
+            url = url.replace("127.0.0.1", name);
+        }
         let collector = Collector::start(&url, setup.launch).await?;
         let ledger = Arc::new(Ledger::new(context.seed, context.ledger_file.as_deref())?);
         let (mut target, mut client_wires) = (collector.target(), Vec::new());
@@ -154,6 +161,7 @@ impl Rig {
             target,
             foreign: Vec::new(),
             notes: Vec::new(),
+            pardoned: None,
             problems: Vec::new(),
             ready: None,
             acknowledged: None,
@@ -322,8 +330,11 @@ impl Rig {
             ));
         }
         let log = self.collector.log();
-        if let Some(line) = log.lines().find(|line| line.contains("panicked")) {
-            problems.push(format!("a panic: {line}"));
+        let panic = log.lines().zip(log.lines().skip(1)).find(|(place, words)| {
+            place.contains("panicked") && !self.pardoned.is_some_and(|pardoned| words.contains(pardoned))
+        });
+        if let Some((place, words)) = panic {
+            problems.push(format!("a panic: {place} {words}"));
         }
         if self.collector.key.get(13..45).is_some_and(|secret| log.contains(secret)) {
             problems.push("the key stands in the log".to_owned());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use tempfile::TempDir;
 use uuid::Uuid;
 use vectoros::store::{Store, Tuning, open};
@@ -41,6 +41,18 @@ impl Database {
         let store = open(&self.url, tuning, Arc::default()).await.unwrap();
         store.migrate().await.unwrap();
         store
+    }
+}
+
+/// Runs SQL behind the store's back.
+pub async fn sql(url: &str, statement: &'static str) {
+    if url.starts_with("sqlite") {
+        let mut connection = SqliteConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(AssertSqlSafe("PRAGMA busy_timeout = 20000".to_owned())).execute(&mut connection).await.unwrap();
+        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
+    } else {
+        let mut connection = PgConnection::connect(url).await.unwrap();
+        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
     }
 }
 

@@ -29,8 +29,8 @@ use self::servers::{ACQUIRE_MAX, Servers, takes_writes, within};
 use super::columns::{KeyRow, RunRow, decoded};
 use super::error::is_session_spoilt;
 use super::{
-    NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, Writable, queries, read, remap,
-    storable, sweep, write,
+    LATEST_MIGRATION, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, Writable, lenient,
+    queries, read, remap, storable, sweep, tell_of_later, write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
@@ -49,6 +49,9 @@ const PARTITIONS_MAX: Duration = Duration::from_secs(300);
 
 /// The lock under which collectors migrate one after the other: a number as good as any.
 const LOCK_MIGRATIONS: &str = "SELECT pg_advisory_xact_lock(4715829312204719)";
+/// Whoever waits for all of a table has everybody else wait behind him, as long as somebody reads it: in the middle of an
+/// upgrade that is the replicas that work. Better to come again.
+const WAIT_SHORTLY: &str = "SET LOCAL lock_timeout = '500ms'";
 
 /// Rows over which the receipts of one key and hour are spread at most.
 const SHARDS: i16 = 256;
@@ -135,10 +138,13 @@ impl Store for PostgresStore {
         // of the session would stay for ever.
         let mut transaction = connection.begin().await.map_err(StoreError::from)?;
         sqlx::raw_sql(LOCK_MIGRATIONS).execute(&mut *transaction).await.map_err(StoreError::from)?;
-        let mut migrations = sqlx::migrate!("migrations/postgres");
+        sqlx::raw_sql(WAIT_SHORTLY).execute(&mut *transaction).await.map_err(StoreError::from)?;
+        let mut migrations = lenient(sqlx::migrate!("migrations/postgres"));
         migrations.set_locking(false);
         // Not `run`, whose future the compiler cannot see to be `Send`.
         migrations.run_direct(None, &mut *transaction, false).await.map_err(super::migration_error)?;
+        let applied = sqlx::query_scalar(LATEST_MIGRATION).fetch_one(&mut *transaction).await;
+        tell_of_later(&migrations, applied.map_err(StoreError::from)?);
         transaction.commit().await.map_err(StoreError::from)?;
         partitions::make_partitions(&mut connection, Utc::now().date_naive()).await.map_err(StoreError::from)?;
         Ok(connection.close().await.map_err(StoreError::from)?)

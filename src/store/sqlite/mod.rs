@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, ensure};
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
-use sqlx::migrate::Migrator;
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePoolOptions};
 use sqlx::{ConnectOptions, Connection, Sqlite, SqliteConnection, SqlitePool};
 use tokio::sync::Mutex;
@@ -27,8 +26,8 @@ use self::file::Claim;
 use self::leases::Leases;
 use super::columns::{KeyRow, RunRow, decoded};
 use super::{
-    KEY_CONNECTIONS_MAX, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning, Writable, queries,
-    read, remap, storable, sweep, write,
+    KEY_CONNECTIONS_MAX, LATEST_MIGRATION, NewKey, Remap, Remapped, Store, StoreError, StoreWriter, StoredRun, Tuning,
+    Writable, lenient, queries, read, remap, storable, sweep, tell_of_later, write,
 };
 use crate::assembly::LifeCycle;
 use crate::model::batch::{Batch, Written};
@@ -37,8 +36,6 @@ use crate::model::key::{ApiKey, KeyChanges};
 use crate::model::query::{Page, RunFilter};
 use crate::prices::Prices;
 use crate::quota::{Ask, Grant};
-
-static MIGRATIONS: Migrator = sqlx::migrate!("migrations/sqlite");
 
 const ACQUIRE_MAX: Duration = Duration::from_secs(3);
 
@@ -140,8 +137,11 @@ impl Store for SqliteStore {
 
     async fn migrate(&self) -> anyhow::Result<()> {
         let mut connection = self.options.connect().await.map_err(StoreError::from)?;
+        let migrations = lenient(sqlx::migrate!("migrations/sqlite"));
         // Not `run`, whose future the compiler cannot see to be `Send`.
-        MIGRATIONS.run_direct(None, &mut connection, false).await.map_err(super::migration_error)?;
+        migrations.run_direct(None, &mut connection, false).await.map_err(super::migration_error)?;
+        let applied = sqlx::query_scalar(LATEST_MIGRATION).fetch_one(&mut connection).await;
+        tell_of_later(&migrations, applied.map_err(StoreError::from)?);
         Ok(connection.close().await.map_err(StoreError::from)?)
     }
 

@@ -1,14 +1,12 @@
 //! A machine with little memory.
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
 use tokio::task::JoinSet;
 
-use crate::collector::Launch;
+use crate::collector::{Launch, last_lines};
 use crate::content::STEPS_OF_TRACE_MAX;
 use crate::report::Row;
 use crate::rig::{Context, Rig, Setup};
@@ -68,20 +66,18 @@ impl Drop for Allowance {
     }
 }
 
-pub async fn f08(context: Context) -> anyhow::Result<Row> {
-    const SENDERS: u64 = 6;
-    const TRACES_OF_REQUEST: u64 = 1500;
-    let allowance = Allowance::make(ENOUGH_MIB)?;
-    let mut rig = Rig::start(&context, Setup { launch: allowance.launch(), ..Setup::default() }).await?;
-    let stop = Arc::new(AtomicBool::new(false));
-    let mut large = JoinSet::new();
+const SENDERS: u64 = 6;
+const TRACES_OF_REQUEST: u64 = 1_500;
+
+/// Six senders of 9,000 spans a request, until the value is dropped. What was not acknowledged by then was sent at least.
+fn send_much(rig: &Rig) -> JoinSet<()> {
+    let mut senders = JoinSet::new();
     for sender in 0..SENDERS {
         let (ledger, client) =
             (rig.ledger.clone(), Client::new(Way::Protobuf, &rig.collector.target(), Duration::from_secs(20)));
-        let stop = stop.clone();
-        large.spawn(async move {
+        senders.spawn(async move {
             let mut trace = (1 << 44) | (sender << 28);
-            while !stop.load(Ordering::Relaxed) {
+            loop {
                 let traces = trace..trace + TRACES_OF_REQUEST;
                 let numbers: Vec<u64> =
                     traces.flat_map(|trace| (0..6).map(move |at| trace * STEPS_OF_TRACE_MAX + at)).collect();
@@ -99,8 +95,23 @@ pub async fn f08(context: Context) -> anyhow::Result<Row> {
             }
         });
     }
-    tokio::time::sleep(Duration::from_secs(context.pick(5, 20))).await;
-    let was_killed = rig.collector.has_ended();
+    senders
+}
+
+/// Whether the collector ends by itself.
+async fn ends(rig: &mut Rig, limit: Duration) -> bool {
+    let begin = Instant::now();
+    while !rig.collector.has_ended() && begin.elapsed() < limit {
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    rig.collector.has_ended()
+}
+
+pub async fn f08(context: Context) -> anyhow::Result<Row> {
+    let allowance = Allowance::make(ENOUGH_MIB)?;
+    let mut rig = Rig::start(&context, Setup { launch: allowance.launch(), ..Setup::default() }).await?;
+    let large = send_much(&rig);
+    let was_killed = ends(&mut rig, Duration::from_secs(context.pick(5, 20))).await;
     rig.expect(!was_killed, || format!("{ENOUGH_MIB} MiB were not enough"));
     let had_mib = rig.collector.peak_mib();
 
@@ -108,14 +119,9 @@ pub async fn f08(context: Context) -> anyhow::Result<Row> {
     rig.collector.kill().await?;
     allowance.set(TOO_LITTLE_MIB)?;
     rig.collector.spawn()?;
-    let begin = Instant::now();
-    while !rig.collector.has_ended() && begin.elapsed() < Duration::from_secs(20) {
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-    let was_killed = rig.collector.has_ended();
+    let was_killed = ends(&mut rig, Duration::from_secs(20)).await;
     rig.expect(was_killed, || format!("{TOO_LITTLE_MIB} MiB were enough"));
-    stop.store(true, Ordering::Relaxed);
-    large.join_all().await;
+    drop(large);
     rig.collector.kill().await?;
     allowance.set(ENOUGH_MIB)?;
     rig.restart_collector().await?;
@@ -123,5 +129,30 @@ pub async fn f08(context: Context) -> anyhow::Result<Row> {
         "{had_mib:.0} MiB of {ENOUGH_MIB} under {SENDERS} senders of 9,000 spans a request; killed by the system with \
          {TOO_LITTLE_MIB}"
     ));
+    rig.finish().await
+}
+
+/// Another allocator cannot be put in the program's way, but the system can refuse it memory. What is left is enough to
+/// start and to answer small requests.
+pub async fn f09(context: Context) -> anyhow::Result<Row> {
+    const DATA_MIB: u64 = 64;
+    let mut rig = Rig::start(&context, Setup::default()).await?;
+    rig.collector.kill().await?;
+    let free = std::mem::take(&mut rig.collector.launch.through);
+    rig.collector.launch.through = vec!["prlimit".to_owned(), format!("--data={}", DATA_MIB << 20)];
+    rig.restart_collector().await?;
+    rig.flow(20).await?;
+    // A thread that decodes wants a stack; without one its request is lost, and was not acknowledged.
+    rig.pardoned = Some("OS can't spawn worker thread");
+    let large = send_much(&rig);
+    let has_ended = ends(&mut rig, Duration::from_secs(40)).await;
+    rig.expect(has_ended, || format!("{DATA_MIB} MiB of data were enough"));
+    drop(large);
+    let log = last_lines(&rig.collector.log(), 3);
+    rig.expect(log.contains("memory allocation of"), || format!("its last words are {log}"));
+    rig.collector.kill().await?;
+    rig.collector.launch.through = free;
+    rig.restart_collector().await?;
+    rig.notes.push(format!("ended for want of memory, with {DATA_MIB} MiB of data"));
     rig.finish().await
 }

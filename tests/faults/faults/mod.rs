@@ -12,3 +12,4 @@ pub mod network;
 pub mod pooler;
 pub mod postgres;
 pub mod torn;
+pub mod upgrade;

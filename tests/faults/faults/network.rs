@@ -4,8 +4,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use rand::seq::IndexedRandom;
+use tempfile::TempDir;
 
-use crate::collector::last_lines;
+use crate::collector::{Launch, last_lines};
 use crate::report::Row;
 use crate::rig::{Context, Rig, Setup};
 use crate::sender::Load;
@@ -129,4 +130,50 @@ pub async fn any(rig: &mut Rig) -> anyhow::Result<&'static str> {
     rig.pause(500..3_000).await;
     rig.wire()?.set(Mode::Pass);
     Ok(name)
+}
+
+/// The names of servers, as the collector alone sees them.
+struct Names {
+    folder: TempDir,
+}
+
+impl Names {
+    const SERVER: &str = "database.test";
+
+    fn make() -> anyhow::Result<Names> {
+        let names = Names { folder: TempDir::new()? };
+        names.set(true)?;
+        Ok(names)
+    }
+
+    /// The file stays the same one: it is mounted.
+    fn set(&self, is_known: bool) -> anyhow::Result<()> {
+        let server = if is_known { format!("127.0.0.1 {}\n", Names::SERVER) } else { String::new() };
+        Ok(std::fs::write(self.folder.path().join("hosts"), format!("127.0.0.1 localhost\n{server}"))?)
+    }
+
+    fn launch(&self) -> Launch {
+        let hosts = self.folder.path().join("hosts");
+        let mount = format!("mount --bind {} /etc/hosts && exec \"$0\" \"$@\"", hosts.display());
+        let through = ["unshare", "--mount", "sh", "-c", &mount].map(str::to_owned).into();
+        Launch { through, ..Launch::default() }
+    }
+}
+
+pub async fn f51(context: Context) -> anyhow::Result<Row> {
+    let names = Names::make()?;
+    let setup = Setup { launch: names.launch(), server_name: Some(Names::SERVER), ..Setup::default() };
+    let mut rig = Rig::start(&context, setup).await?;
+    names.set(false)?;
+    // Sessions that are there need no name.
+    rig.flow(20).await?;
+    rig.cluster()?.stop("fast").await?;
+    rig.cluster()?.begin().await?;
+    let was_noticed = rig.until(Duration::from_secs(20), |trouble| trouble.refused > 0).await;
+    rig.expect(was_noticed, || "nothing was refused although nobody knows the server".to_owned());
+    let (_, why) = rig.collector.get("", "/readyz").await?;
+    rig.expect(why.contains("lookup address"), || format!("/readyz says: {why}"));
+    names.set(true)?;
+    rig.notes.push(format!("without the name: {}", why.trim()));
+    rig.finish().await
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use vectoros::store::{Store, StoreError, Tuning, open};
 
 use super::samples::*;
-use crate::database::Database;
+use crate::database::{Database, on_both_stores, sql};
 
 #[tokio::test]
 async fn an_unknown_scheme_is_refused_and_the_password_is_not_shown() {
@@ -90,6 +90,55 @@ async fn a_reader_whose_plan_is_stale_gets_another_session() {
     assert!(matches!(error, StoreError::Unavailable(_)), "{error:?}");
     assert_eq!(error.code(), "0A000");
     row(store.as_ref(), project, 1).await;
+}
+
+/// As after an upgrade that was put back, and as for the replicas whose turn has not come.
+async fn the_schema_of_a_later_release_does(url: &str) {
+    Database::at(url).store(TUNING).await;
+    sql(
+        url,
+        "ALTER TABLE steps ADD COLUMN of_later TEXT; \
+         ALTER TABLE runs ADD COLUMN of_later INTEGER NOT NULL DEFAULT 7; \
+         CREATE TABLE later (id BIGINT); \
+         INSERT INTO _sqlx_migrations (version, description, success, checksum, execution_time) \
+         VALUES (9999, 'later', TRUE, '', 0)",
+    )
+    .await;
+    let store = Database::at(url).store(TUNING).await;
+    let project = project(store.as_ref(), "p").await;
+    write(store.as_ref(), &[batch(project, vec![span(project, 1, 1)])]).await;
+    assert_eq!(row(store.as_ref(), project, 1).await.step_count, 1);
+}
+on_both_stores!(the_schema_of_a_later_release_does);
+
+/// A migration wants a table for itself that somebody reads, as a backup does for hours.
+#[tokio::test]
+async fn who_reads_a_table_for_long_keeps_a_migration_waiting_and_nobody_else() {
+    use sqlx::Connection;
+    let database = Database::postgres().await;
+    database.store(TUNING).await;
+    let mut admin = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("ALTER TABLE runs DROP COLUMN revision; DELETE FROM _sqlx_migrations WHERE version = 6")
+        .execute(&mut admin)
+        .await
+        .unwrap();
+    let mut backup = admin.begin().await.unwrap();
+    sqlx::raw_sql("SELECT 1 FROM runs").execute(&mut *backup).await.unwrap();
+
+    let store = open(&database.url, TUNING, Arc::default()).await.unwrap();
+    let migrating = tokio::spawn(async move {
+        let error = store.migrate().await.unwrap_err();
+        assert!(matches!(error.downcast_ref(), Some(StoreError::Unavailable(_))), "{error:?}");
+        store
+    });
+    let mut other = sqlx::PgConnection::connect(&database.url).await.unwrap();
+    sqlx::raw_sql("SET statement_timeout = '4s'").execute(&mut other).await.unwrap();
+    while !migrating.is_finished() {
+        sqlx::raw_sql("SELECT 1 FROM runs").execute(&mut other).await.expect("a reader waits shortly at most");
+    }
+    let store = migrating.await.unwrap();
+    backup.rollback().await.unwrap();
+    store.migrate().await.unwrap();
 }
 
 #[tokio::test]

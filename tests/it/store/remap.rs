@@ -1,29 +1,16 @@
 //! Steps of an older version of the mapping are made anew: what comes out is what a fresh ingest would store.
 
-use sqlx::{AssertSqlSafe, Connection, PgConnection, SqliteConnection};
 use vectoros::model::id::{ProjectId, RunKey};
 use vectoros::model::step::Step;
 use vectoros::store::{Remap, Remapped, Store, StoreError, StoredRun};
 
 use super::samples::*;
-use crate::database::{Database, on_both_stores};
+use crate::database::{Database, on_both_stores, sql};
 
 /// A run that is longer than what one part takes.
 const LONG: u128 = 900;
 const LONG_STEPS: u64 = 1_100;
 const SHORT: std::ops::Range<u128> = 1..40;
-
-/// Runs SQL behind the store's back.
-async fn sql(url: &str, statement: &'static str) {
-    if url.starts_with("sqlite") {
-        let mut connection = SqliteConnection::connect(url).await.unwrap();
-        sqlx::raw_sql(AssertSqlSafe("PRAGMA busy_timeout = 20000".to_owned())).execute(&mut connection).await.unwrap();
-        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
-    } else {
-        let mut connection = PgConnection::connect(url).await.unwrap();
-        sqlx::raw_sql(statement).execute(&mut connection).await.unwrap();
-    }
-}
 
 /// As an old release would have left it: steps and runs that say the wrong thing.
 const DOCTOR: &str = "UPDATE steps SET mapping = 1, type = 'unknown', model = NULL, provider = NULL, tokens = 7, \
