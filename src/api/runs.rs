@@ -1,8 +1,11 @@
 //! `GET /runs` and `GET /runs/{run_id}`.
 
+use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody};
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Redirect, Response};
 use bytes::Bytes;
@@ -10,7 +13,7 @@ use chrono::Utc;
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use http::request::Parts;
-use http_body_util::{BodyExt, Full};
+use hyper::body::{Frame, SizeHint};
 use serde_json::json;
 use serde_json::value::RawValue;
 use uuid::Uuid;
@@ -60,15 +63,38 @@ pub async fn show(State(api): State<Arc<Api>>, Path(run_id): Path<String>, head:
     }
 }
 
-/// The answer, which keeps its turn until it is on its way.
+/// The JSON of a run on its way.
+struct Sent {
+    rest: Bytes,
+    /// Kept until all but the last piece is taken.
+    _turn: Option<Turn>,
+}
+
+/// Of an answer, handed over at once.
+const PIECE_BYTES: usize = 64 << 10;
+
+impl HttpBody for Sent {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let length = self.rest.len().min(PIECE_BYTES);
+        Poll::Ready((length > 0).then(|| Ok(Frame::data(self.rest.split_to(length)))))
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.rest.is_empty()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        SizeHint::with_exact(self.rest.len() as u64)
+    }
+}
+
 fn sent(detail: Box<RawValue>, turn: Option<Turn>) -> Response {
-    let text: Box<str> = detail.into();
-    let json = Full::new(Bytes::from(String::from(text)));
-    let held = json.map_err(move |never| {
-        let _turn = &turn;
-        never
-    });
-    ([(CONTENT_TYPE, "application/json")], Body::new(held)).into_response()
+    let json: Box<str> = detail.into();
+    let body = Body::new(Sent { rest: Bytes::from(String::from(json)), _turn: turn });
+    ([(CONTENT_TYPE, "application/json")], body).into_response()
 }
 
 fn moved(holder: Uuid) -> Response {

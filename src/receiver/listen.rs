@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use dashmap::DashMap;
-use tokio::net::{TcpListener, UnixListener};
+use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
@@ -22,6 +22,10 @@ use crate::receiver::socket::Socket;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Connections that the system keeps for us while we are busy.
 const BACKLOG: u32 = 4096;
+/// A client that takes nothing of its answer for so long, or is gone without a word, is cut off: the answer stands in memory.
+/// The kernel looks after that, on Linux alone (tcp(7), TCP_USER_TIMEOUT).
+#[cfg(target_os = "linux")]
+const UNREAD_MAX: Duration = Duration::from_secs(30);
 /// Clients that came during the end have this long to read that they shall come again.
 const LATE_GRACE: Duration = Duration::from_millis(100);
 /// A Unix socket is for its owner and its group.
@@ -75,8 +79,8 @@ impl Listener {
         match self {
             Listener::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
-                if let Err(error) = socket.set_nodelay(true) {
-                    tracing::debug!(%error, "TCP_NODELAY could not be set");
+                if let Err(error) = prepare(&socket) {
+                    tracing::debug!(%error, "options of a connection could not be set");
                 }
                 Ok((Box::new(socket), Some(peer.ip().to_canonical())))
             }
@@ -86,6 +90,13 @@ impl Listener {
             }
         }
     }
+}
+
+fn prepare(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)?;
+    #[cfg(target_os = "linux")]
+    socket2::SockRef::from(socket).set_tcp_user_timeout(Some(UNREAD_MAX))?;
+    Ok(())
 }
 
 /// The file of a Unix socket goes with it.

@@ -13,6 +13,7 @@ mod killed;
 mod layering;
 mod life;
 mod logs;
+mod long_runs;
 mod native;
 mod otlp;
 mod ports;
