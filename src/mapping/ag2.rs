@@ -1,7 +1,8 @@
 //! AG2 through Logfire: conversations, turns of agents and tools by the names of their spans, with `ag2.*` keys.
 
-use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const SUCCESS: &str = "ag2.execution.success";

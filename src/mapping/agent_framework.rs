@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 /// Starts of the names of workflow spans; `executor.process` is followed by the executor's id.

@@ -1,8 +1,9 @@
 //! AgentOps (`agentops.span.kind`, `agentops.entity.*`), with the plain words that it writes for agents, tools and
 //! workflows. Source: the package `agentops`, its `semconv` and its instrumentations.
 
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::tags;
 use crate::model::step::StepType;
 

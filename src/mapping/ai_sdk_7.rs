@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::kind;
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const OPERATION: &str = "gen_ai.operation.name";

@@ -1,8 +1,9 @@
 //! Spans of Anthropic's own SDK (scopes `com.anthropic.sdk.*`): GenAI conventions on an HTTP client span, plus a few
 //! keys of its own. It counts cache tokens inside the input and writes the wire's stop reason.
 
-use crate::mapping::draft::{Draft, KindChoice, Sent, Text};
+use crate::mapping::draft::{Draft, KindChoice, Text};
 use crate::mapping::precedence::{field, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 pub(super) fn speaks(sent: &Sent<'_>) -> bool {

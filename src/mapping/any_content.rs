@@ -1,9 +1,10 @@
 //! Inputs and outputs under any prefix: the attribute whose last words name one best, or what was sent member by
 //! member.
 
-use crate::mapping::draft::{Content, Draft, Sent, Side};
+use crate::mapping::draft::{Content, Draft, Side};
 use crate::mapping::familiar::Words;
 use crate::mapping::precedence::Family;
+use crate::mapping::sent::Sent;
 use crate::mapping::unflatten;
 use crate::mapping::usable;
 use crate::model::step::StepType;

@@ -5,9 +5,10 @@ use serde_json::{Value, json};
 
 use crate::mapping::any_content;
 use crate::mapping::any_prefix;
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side};
+use crate::mapping::draft::{Content, Draft, KindChoice, Side};
 use crate::mapping::familiar::{Words, last_word};
 use crate::mapping::precedence::Family;
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::span::{self, Event};
 use crate::model::step::StepType;

@@ -8,9 +8,10 @@ use serde_json::Value;
 
 use crate::mapping::any_content::Contents;
 use crate::mapping::content_json;
-use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Count, Draft, KindChoice, Side, Text};
 use crate::mapping::familiar::{self, Counted, Words, last_word};
 use crate::mapping::precedence::{error_text, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;

@@ -1,9 +1,10 @@
 //! Association properties: what an application tells a tracing SDK about the run, one attribute each under a prefix
 //! (`traceloop.association.properties.`, `lmnr.association.properties.`).
 
-use crate::mapping::draft::{Draft, Sent};
+use crate::mapping::draft::Draft;
 use crate::mapping::indexed;
 use crate::mapping::langchain;
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 
 /// More of them than this are left to the attributes.

@@ -7,9 +7,10 @@
 use std::collections::HashSet;
 
 use crate::mapping::detail::read;
-use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Count, Draft, KindChoice, Side, Text};
 use crate::mapping::log_events;
 use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::log::SpanLog;
 use crate::model::span::{self, Attributes, Event, Span};

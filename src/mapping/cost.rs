@@ -6,9 +6,10 @@
 use serde_json::{Map, Value};
 
 use crate::config::Prefer;
-use crate::mapping::draft::{Count, Draft, Sent};
+use crate::mapping::draft::{Count, Draft};
 use crate::mapping::normal_form;
 use crate::mapping::precedence::field;
+use crate::mapping::sent::Sent;
 use crate::model::step::{CostSource, StepType, Usage};
 use crate::model::value::AnyValue;
 use crate::prices::{Asked, Prices, Quote, ServiceTier, Tokens, Usd, is_local};

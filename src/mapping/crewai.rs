@@ -5,9 +5,10 @@
 use serde_json::Value;
 
 use crate::mapping::content_json;
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, kind};
 use crate::mapping::python_literal;
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const CREW: &str = "crewai.crew.id";

@@ -1,8 +1,9 @@
 //! Flue (scope `@flue/opentelemetry`): runs of a workflow, operations and tasks in it, turns of the model and tools,
 //! each with keys of its own group. Newer versions write the GenAI conventions instead.
 
-use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 /// The key that only spans of a group have, and what they are. Ids of the groups around a span are on it too.

@@ -1,8 +1,9 @@
 //! Gemini CLI: operations of its own beside those of the GenAI conventions. Its log events `gemini_cli.*` are kept as
 //! they are.
 
-use crate::mapping::draft::{Draft, KindChoice, Sent};
+use crate::mapping::draft::{Draft, KindChoice};
 use crate::mapping::precedence::kind;
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const OPERATION: &str = "gen_ai.operation.name";

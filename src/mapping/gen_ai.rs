@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use crate::mapping::canonical;
 use crate::mapping::content_json;
-use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::span;
 use crate::model::step::StepType;

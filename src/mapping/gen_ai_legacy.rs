@@ -7,8 +7,9 @@ use std::collections::HashSet;
 use serde_json::{Map, Value};
 
 use crate::mapping::canonical::{self, Json, Message, Part};
-use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::span::{self, Event};
 use crate::model::step::StepType;

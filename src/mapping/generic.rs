@@ -4,9 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Side, Text};
 use crate::mapping::normal_form;
 use crate::mapping::precedence::{Family, field, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 

@@ -2,8 +2,9 @@
 //! output as JSON, usage inside the output.
 
 use crate::mapping::content_json;
-use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const NAME: &str = "genkit:name";

@@ -5,8 +5,9 @@
 use std::borrow::Cow;
 
 use crate::mapping::content_json;
-use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const REQUEST: &str = "gcp.vertex.agent.llm_request";

@@ -6,9 +6,10 @@ use std::collections::HashSet;
 use serde_json::Value;
 
 use crate::mapping::content_json;
-use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, kind};
 use crate::mapping::python_literal;
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const TOOL: &str = "haystack.tool.name";

@@ -4,9 +4,10 @@
 use serde_json::Value;
 
 use crate::mapping::canonical::{self, Json, Message, Part, text};
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Side, Text};
 use crate::mapping::indexed;
 use crate::mapping::precedence::{Family, field, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;
 

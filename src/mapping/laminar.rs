@@ -4,8 +4,9 @@
 use serde_json::Value;
 
 use crate::mapping::association;
-use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::tags;
 use crate::model::step::StepType;
 

@@ -9,8 +9,9 @@ use serde::Deserialize;
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::mapping::draft::{Draft, KindChoice, Sent, Text};
+use crate::mapping::draft::{Draft, KindChoice, Text};
 use crate::mapping::precedence::{field, identity};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 

@@ -7,8 +7,9 @@ use chrono::{DateTime, NaiveDateTime};
 use serde_json::{Map, Value};
 
 use crate::mapping::content_json;
-use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;

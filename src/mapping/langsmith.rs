@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::mapping::content_json;
-use crate::mapping::draft::{Draft, KindChoice, Sent, Text};
+use crate::mapping::draft::{Draft, KindChoice, Text};
 use crate::mapping::langchain;
 use crate::mapping::precedence::{field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 

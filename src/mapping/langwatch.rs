@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::tags;
 use crate::model::step::StepType;
 

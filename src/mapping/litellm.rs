@@ -4,11 +4,12 @@
 use serde_json::Value;
 
 use crate::mapping::content_json;
-use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Draft, KindChoice, Side, Text};
 use crate::mapping::indexed;
 use crate::mapping::openllmetry;
 use crate::mapping::precedence::{Family, error_text, field, identity, kind};
 use crate::mapping::python_literal;
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::id::hex;
 use crate::model::step::StepType;

@@ -5,8 +5,9 @@ use serde_json::Value;
 
 use crate::mapping::canonical::{self, Json, Message, Part};
 use crate::mapping::content_json;
-use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const SCOPE: &str = "livekit-agents";

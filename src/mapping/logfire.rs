@@ -4,9 +4,10 @@
 use serde_json::Value;
 
 use crate::mapping::content_json;
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Side, Text};
 use crate::mapping::event_list;
 use crate::mapping::precedence::{Family, error_text, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 

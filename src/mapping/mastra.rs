@@ -1,8 +1,9 @@
 //! Mastra: `mastra.span.type` beside the GenAI conventions, whatever exporter sent it. A `model_generation` spans every
 //! turn of an agent's model, a `model_inference` is one request of it; which of them has the usage differs by exporter.
 
-use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::{StepType, Wrapped};
 

@@ -6,8 +6,9 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 

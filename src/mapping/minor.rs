@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use crate::mapping::draft::{Draft, KindChoice, Sent, Text};
+use crate::mapping::draft::{Draft, KindChoice, Text};
 use crate::mapping::precedence::{field, identity};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;

@@ -6,9 +6,10 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::mapping::content_json;
-use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Draft, KindChoice, Side, Text};
 use crate::mapping::gen_ai_legacy::span_offset_ms;
 use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;

@@ -10,7 +10,8 @@ use chrono::{DateTime, NaiveDate, Utc};
 use uuid::Uuid;
 
 use crate::mapping::content_hash::SpanHasher;
-use crate::mapping::draft::{Draft, KindChoice, Sent};
+use crate::mapping::draft::{Draft, KindChoice};
+use crate::mapping::sent::Sent;
 use crate::mapping::step::Making;
 use crate::model::batch::OriginRow;
 use crate::model::id::ProjectId;
@@ -29,6 +30,7 @@ mod indexed;
 mod python_literal;
 mod tags;
 mod canonical;
+mod sent;
 mod draft;
 mod tokens;
 mod content_json;

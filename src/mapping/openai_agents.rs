@@ -5,8 +5,9 @@
 use serde_json::Value;
 
 use crate::mapping::content_json;
-use crate::mapping::draft::{Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const SCOPE: &str = "logfire.openai_agents";

@@ -7,10 +7,11 @@ use serde_json::{Map, Value, json};
 
 use crate::mapping::canonical::{self, Json, Message, Part, text};
 use crate::mapping::content_json;
-use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Count, Draft, KindChoice, Side, Text};
 use crate::mapping::gen_ai_legacy::span_offset_ms;
 use crate::mapping::indexed;
 use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;

@@ -1,8 +1,9 @@
 //! What single frameworks do their own way inside OpenInference: LlamaIndex types the preparation of a call as a call,
 //! Agno keeps the names of agents and teams under keys of its own.
 
-use crate::mapping::draft::{Draft, KindChoice, Sent, Text};
+use crate::mapping::draft::{Draft, KindChoice, Text};
 use crate::mapping::precedence::{field, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const PREPARES: [&str; 2] = ["_prepare_chat_with_tools", "_parse_chat_with_tools"];

@@ -2,8 +2,9 @@
 //! had no price; the time to the first token is in seconds, and of a call that did not stream it is the whole duration.
 //! Source: the packages `openlit` for Python and JavaScript.
 
-use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 

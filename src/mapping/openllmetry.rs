@@ -5,8 +5,9 @@
 use serde_json::Value;
 
 use crate::mapping::association;
-use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, error_text, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::tags;
 use crate::mapping::vector_db;
 use crate::model::step::StepType;

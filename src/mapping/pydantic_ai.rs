@@ -4,9 +4,10 @@
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Count, Draft, KindChoice, Side, Text};
 use crate::mapping::event_list;
 use crate::mapping::precedence::{Family, error_text, field, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::status::is_deferral;
 use crate::mapping::usable;
 use crate::model::step::StepType;

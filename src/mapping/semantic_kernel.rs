@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
-use crate::mapping::draft::{Draft, KindChoice, Sent};
+use crate::mapping::draft::{Draft, KindChoice};
 use crate::mapping::precedence::kind;
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 
 const AVAILABLE: &str = "sk.available_functions";

@@ -6,8 +6,9 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use crate::mapping::canonical::{self, Json, Message, Part};
-use crate::mapping::draft::{Content, Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 

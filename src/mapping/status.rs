@@ -2,10 +2,11 @@
 
 use serde_json::Value;
 
-use crate::mapping::draft::{Draft, Sent, Side, Text};
+use crate::mapping::draft::{Draft, Side, Text};
 use crate::mapping::generic;
 use crate::mapping::langchain;
 use crate::mapping::normal_form;
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::messages;
 use crate::model::span::{self, Event};

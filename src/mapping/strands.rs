@@ -4,9 +4,10 @@
 use serde_json::{Value, json};
 
 use crate::mapping::canonical;
-use crate::mapping::draft::{Content, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Content, Draft, KindChoice, Side, Text};
 use crate::mapping::gen_ai::STRANDS_SCOPE;
 use crate::mapping::precedence::{Family, kind};
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::span::{self, Event};
 use crate::model::step::StepType;

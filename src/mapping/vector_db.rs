@@ -3,8 +3,9 @@
 
 use serde_json::{Map, Value};
 
-use crate::mapping::draft::{Content, Draft, Sent, Side};
+use crate::mapping::draft::{Content, Draft, Side};
 use crate::mapping::precedence::Family;
+use crate::mapping::sent::Sent;
 use crate::mapping::usable;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;

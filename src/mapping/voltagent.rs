@@ -1,8 +1,9 @@
 //! VoltAgent: `span.type` of the steps below an agent, `entity.type` of the agent or workflow itself, plain words for
 //! input, output and usage.
 
-use crate::mapping::draft::{Count, Draft, KindChoice, Sent, Side, Text};
+use crate::mapping::draft::{Count, Draft, KindChoice, Side, Text};
 use crate::mapping::precedence::{Family, field, identity, kind};
+use crate::mapping::sent::Sent;
 use crate::model::step::StepType;
 use crate::model::value::AnyValue;
 
