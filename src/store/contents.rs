@@ -109,7 +109,7 @@ async fn together(
     tuning: &Tuning,
 ) -> sqlx::Result<Option<HashMap<RunKey, Contents>>> {
     let days: Vec<RunDays> = runs.iter().map(|run| run.days).collect();
-    let mut gathered = Gathered::new(Some(tuning.whole_bytes_max), steps);
+    let mut gathered = Gathered { only_whole: true, ..Gathered::new(tuning.whole_bytes_max, steps) };
     if !tables.each_step(&days, None, &mut |step| gathered.take(step)).await? {
         return Ok(None);
     }
@@ -121,7 +121,7 @@ async fn together(
     if let [run] = days.as_slice() {
         by_run.insert(run.key, (gathered, logs));
     } else {
-        let of_run = || (Gathered::new(Some(usize::MAX), 0), Vec::new());
+        let of_run = || (Gathered::new(usize::MAX, 0), Vec::new());
         for shown in gathered.steps {
             by_run.entry(shown.step.run).or_insert_with(of_run).0.steps.push(shown);
         }
@@ -144,8 +144,7 @@ async fn alone(tables: &mut impl Tables, run: &Sized, prices: &Prices, tuning: &
             true => tables.place_of_step(run.days, steps_max).await?,
             false => None,
         };
-        let mut gathered = Gathered::new(None, run.steps.min(steps_max));
-        gathered.whole_bytes_max = tuning.whole_bytes_max;
+        let mut gathered = Gathered::new(tuning.whole_bytes_max, run.steps.min(steps_max));
         let is_all = tables.each_step(&[run.days], last.as_ref(), &mut |step| gathered.take(step)).await?;
         if is_all || steps_max == 1 {
             let rest = match &last {
@@ -329,13 +328,13 @@ struct Gathered {
 }
 
 impl Gathered {
-    fn new(only_whole: Option<usize>, steps: i64) -> Gathered {
+    fn new(whole_bytes_max: usize, steps: i64) -> Gathered {
         Gathered {
             steps: Vec::with_capacity(usize::try_from(steps).unwrap_or(0)),
             bytes: 0,
             reading: Reading::Whole,
-            whole_bytes_max: only_whole.unwrap_or(0),
-            only_whole: only_whole.is_some(),
+            whole_bytes_max,
+            only_whole: false,
         }
     }
 

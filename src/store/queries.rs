@@ -1,13 +1,15 @@
 //! Statements that read the same in both databases.
 
-use sqlx::{Database, Encode, QueryBuilder, Type};
+use chrono::{DateTime, NaiveDate, Utc};
+use sqlx::query::QueryAs;
+use sqlx::{Database, Encode, FromRow, QueryBuilder, Type};
 use uuid::Uuid;
 
 use super::columns::{log_columns, run_columns, step_columns};
+use super::tables::{Place, RunDays};
 use crate::model::id::ProjectId;
 use crate::model::query::{Cursor, Page, RunFilter};
 use crate::model::run::Run;
-use chrono::{DateTime, Utc};
 
 /// Binds project and run.
 pub(super) const RUN: &str = concat!("SELECT ", run_columns!(), " FROM runs WHERE project_id = $1 AND run_id = $2");
@@ -147,6 +149,37 @@ pub(super) const CHANGE_KEY: &str = "UPDATE api_keys SET name = CASE WHEN $3 THE
 
 pub(super) const ADD_PROJECT: &str = "INSERT INTO projects (name, created_at) VALUES ($1, $2) ON CONFLICT DO NOTHING";
 pub(super) const PROJECT: &str = "SELECT project_id FROM projects WHERE name = $1";
+
+/// `statement` with project, run, its first and its last day.
+pub(super) fn of_run<'q, DB: Database, Row>(
+    statement: &'static str,
+    run: RunDays,
+) -> QueryAs<'q, DB, Row, DB::Arguments>
+where
+    Row: for<'r> FromRow<'r, DB::Row>,
+    for<'e> i64: Encode<'e, DB> + Type<DB>,
+    for<'e> Uuid: Encode<'e, DB> + Type<DB>,
+    for<'e> NaiveDate: Encode<'e, DB> + Type<DB>,
+{
+    sqlx::query_as(statement).bind(run.key.project.0).bind(run.key.run_id).bind(run.first_day).bind(run.last_day)
+}
+
+/// The same with a place among its steps.
+pub(super) fn of_run_at<'q, DB: Database, Row>(
+    statement: &'static str,
+    run: RunDays,
+    place: &'q Place,
+) -> QueryAs<'q, DB, Row, DB::Arguments>
+where
+    Row: for<'r> FromRow<'r, DB::Row>,
+    for<'e> i32: Encode<'e, DB> + Type<DB>,
+    for<'e> i64: Encode<'e, DB> + Type<DB>,
+    for<'e> &'e str: Encode<'e, DB> + Type<DB>,
+    for<'e> Uuid: Encode<'e, DB> + Type<DB>,
+    for<'e> NaiveDate: Encode<'e, DB> + Type<DB>,
+{
+    of_run(statement, run).bind(place.position).bind(place.instant_ns).bind(&*place.step_id)
+}
 
 /// The listing: one row more than asked for, which tells whether there is a next page.
 pub(super) fn list_runs<DB: Database>(project: ProjectId, filter: &RunFilter) -> QueryBuilder<DB>

@@ -16,7 +16,7 @@ use tonic::transport::{Channel, Endpoint};
 use uuid::Uuid;
 
 use crate::collector::{Collector, PATIENCE};
-use crate::database::on_both_stores;
+use crate::database::{on_both_stores, sql};
 use crate::spans::{START_NS, agent_trace, encoded, request, run_id, text, trace_id};
 
 const UNLIMITED: [&str; 2] = ["--quota", "requests=unlimited,steps=unlimited,bytes=unlimited"];
@@ -24,16 +24,13 @@ const BODY_BYTES_MAX: usize = 64 * 1024;
 
 /// From now on the database takes no step of the name `poison`.
 async fn refuse_poison(url: &str) {
-    if url.starts_with("postgres") {
-        let mut connection = PgConnection::connect(url).await.unwrap();
-        let constraint = "ALTER TABLE steps ADD CONSTRAINT no_poison CHECK (name <> 'poison')";
-        sqlx::raw_sql(constraint).execute(&mut connection).await.unwrap();
+    let refusal = if url.starts_with("postgres") {
+        "ALTER TABLE steps ADD CONSTRAINT no_poison CHECK (name <> 'poison')"
     } else {
-        let mut connection = SqliteConnection::connect(url).await.unwrap();
-        let trigger = "CREATE TRIGGER no_poison BEFORE INSERT ON steps WHEN NEW.name = 'poison' \
-            BEGIN SELECT RAISE(ABORT, 'poison'); END";
-        sqlx::raw_sql(trigger).execute(&mut connection).await.unwrap();
-    }
+        "CREATE TRIGGER no_poison BEFORE INSERT ON steps WHEN NEW.name = 'poison' \
+         BEGIN SELECT RAISE(ABORT, 'poison'); END"
+    };
+    sql(url, refusal).await;
 }
 
 async fn number(url: &str, statement: &str) -> i64 {

@@ -162,15 +162,7 @@ impl Tables for PgConnection {
     async fn each_step(&mut self, runs: &[RunDays], last: Option<&Place>, take: Take<'_>) -> sqlx::Result<bool> {
         let rows = match (runs, last) {
             ([], _) => return Ok(true),
-            ([run], Some(last)) => sqlx::query_as(STEPS_UP_TO)
-                .bind(run.key.project.0)
-                .bind(run.key.run_id)
-                .bind(run.first_day)
-                .bind(run.last_day)
-                .bind(last.position)
-                .bind(last.instant_ns)
-                .bind(&last.step_id)
-                .fetch(self),
+            ([run], Some(last)) => queries::of_run_at(STEPS_UP_TO, *run, last).fetch(self),
             _ => sqlx::query_as_with(STEPS_OF_RUNS, run_columns(runs)?).fetch(self),
         };
         take_each(rows, take).await
@@ -185,37 +177,16 @@ impl Tables for PgConnection {
     }
 
     async fn place_of_step(&mut self, run: RunDays, number: i64) -> sqlx::Result<Option<Place>> {
-        sqlx::query_as(queries::PLACE_OF_STEP)
-            .bind(run.key.project.0)
-            .bind(run.key.run_id)
-            .bind(run.first_day)
-            .bind(run.last_day)
-            .bind(number - 1)
-            .fetch_optional(self)
-            .await
+        queries::of_run(queries::PLACE_OF_STEP, run).bind(number - 1).fetch_optional(self).await
     }
 
     async fn rest_of_run(&mut self, run: RunDays, last: &Place) -> sqlx::Result<Rest> {
-        let row: RestRow = sqlx::query_as(queries::REST_OF_RUN)
-            .bind(run.key.project.0)
-            .bind(run.key.run_id)
-            .bind(run.first_day)
-            .bind(run.last_day)
-            .bind(last.position)
-            .bind(last.instant_ns)
-            .bind(&last.step_id)
-            .fetch_one(self)
-            .await?;
+        let row: RestRow = queries::of_run_at(queries::REST_OF_RUN, run, last).fetch_one(self).await?;
         Ok(row.into())
     }
 
     async fn first_steps(&mut self, run: RunDays, limit: u32, take: Take<'_>) -> sqlx::Result<bool> {
-        let query = sqlx::query_as(queries::STEPS)
-            .bind(run.key.project.0)
-            .bind(run.key.run_id)
-            .bind(run.first_day)
-            .bind(run.last_day)
-            .bind(i64::from(limit));
+        let query = queries::of_run(queries::STEPS, run).bind(i64::from(limit));
         take_each(query.fetch(self), take).await
     }
 

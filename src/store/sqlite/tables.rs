@@ -161,14 +161,7 @@ impl Tables for SqliteConnection {
 
     async fn each_step(&mut self, runs: &[RunDays], last: Option<&Place>, take: Take<'_>) -> sqlx::Result<bool> {
         if let ([run], Some(last)) = (runs, last) {
-            let query = sqlx::query_as(STEPS_UP_TO)
-                .bind(run.key.project.0)
-                .bind(run.key.run_id)
-                .bind(run.first_day)
-                .bind(run.last_day)
-                .bind(last.position)
-                .bind(last.instant_ns)
-                .bind(&last.step_id);
+            let query = queries::of_run_at(STEPS_UP_TO, *run, last);
             return take_each(query.fetch(self), take).await;
         }
         for portion in portions(runs) {
@@ -193,37 +186,16 @@ impl Tables for SqliteConnection {
     }
 
     async fn place_of_step(&mut self, run: RunDays, number: i64) -> sqlx::Result<Option<Place>> {
-        sqlx::query_as(queries::PLACE_OF_STEP)
-            .bind(run.key.project.0)
-            .bind(run.key.run_id)
-            .bind(run.first_day)
-            .bind(run.last_day)
-            .bind(number - 1)
-            .fetch_optional(self)
-            .await
+        queries::of_run(queries::PLACE_OF_STEP, run).bind(number - 1).fetch_optional(self).await
     }
 
     async fn rest_of_run(&mut self, run: RunDays, last: &Place) -> sqlx::Result<Rest> {
-        let row: RestRow = sqlx::query_as(queries::REST_OF_RUN)
-            .bind(run.key.project.0)
-            .bind(run.key.run_id)
-            .bind(run.first_day)
-            .bind(run.last_day)
-            .bind(last.position)
-            .bind(last.instant_ns)
-            .bind(&last.step_id)
-            .fetch_one(self)
-            .await?;
+        let row: RestRow = queries::of_run_at(queries::REST_OF_RUN, run, last).fetch_one(self).await?;
         Ok(row.into())
     }
 
     async fn first_steps(&mut self, run: RunDays, limit: u32, take: Take<'_>) -> sqlx::Result<bool> {
-        let query = sqlx::query_as(queries::STEPS)
-            .bind(run.key.project.0)
-            .bind(run.key.run_id)
-            .bind(run.first_day)
-            .bind(run.last_day)
-            .bind(i64::from(limit));
+        let query = queries::of_run(queries::STEPS, run).bind(i64::from(limit));
         take_each(query.fetch(self), take).await
     }
 
@@ -255,13 +227,7 @@ impl Tables for SqliteConnection {
     async fn logs_of_runs(&mut self, runs: &[RunDays]) -> sqlx::Result<(Vec<LogRow>, bool)> {
         let mut taken = LogsTaken::default();
         for run in runs {
-            let mut rows = sqlx::query_as(queries::LOGS)
-                .bind(run.key.project.0)
-                .bind(run.key.run_id)
-                .bind(run.first_day)
-                .bind(run.last_day)
-                .bind(LOGS_MAX)
-                .fetch(&mut *self);
+            let mut rows = queries::of_run(queries::LOGS, *run).bind(LOGS_MAX).fetch(&mut *self);
             while let Some(row) = rows.try_next().await? {
                 let row: LogColumns = row;
                 if !taken.take(row.try_into()?) {
