@@ -43,7 +43,7 @@ impl Api {
     /// What every probe is told. An error: data is not taken, and why.
     pub async fn standing(&self) -> Result<Standing, String> {
         let why = self.blame.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if !why.is_empty() || !self.pipeline.is_open() {
+        if !why.is_empty() || !self.pipeline.gate.is_open() {
             return Err(why);
         }
         let (circuit, is_kept) = (&self.pipeline.circuit, self.pipeline.spool.as_ref().is_some_and(Spool::is_taking));

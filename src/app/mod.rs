@@ -7,7 +7,6 @@ use std::net::SocketAddr;
 use std::num::NonZero;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -20,9 +19,10 @@ use crate::auth::{Authenticator, STALE_GRACE, STALE_GRACE_WITH_SPOOL};
 use crate::circuit::{Circuit, STALL_MAX};
 use crate::config::{self, Config, ConfigError, RunScope};
 use crate::otlp::DecodeLimits;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Gate, Pipeline};
 use crate::prices::Prices;
 use crate::queue::{Budget, Queue, memory};
+use crate::receiver::activation::Activation;
 use crate::receiver::connection::{Phase, Terms};
 use crate::receiver::grpc_services::{self, Health};
 use crate::receiver::listen::{self, Bounds, Door, Listener};
@@ -78,8 +78,8 @@ pub enum Stop {
 }
 
 impl App {
-    /// Opens all sockets; port 0 takes a free one.
-    pub async fn bind(config: Config) -> anyhow::Result<App> {
+    /// Opens all sockets that were not handed over; port 0 takes a free one.
+    pub async fn bind(config: Config, mut sockets: Activation) -> anyhow::Result<App> {
         let prices = Arc::new(load_prices(&config.prices)?);
         let store = open_store(&config, prices.clone()).await?;
         store.claim()?;
@@ -87,13 +87,14 @@ impl App {
         let tls = tls.map_err(|error| ConfigError::new("tls", format_args!("{error:#}")))?;
         let counters = Arc::new(Counters::default());
         let spool = open_spool(&config, counters.clone()).await?;
-        let http = Listener::tcp(config.server.http).context("server.http")?;
-        let grpc = Listener::tcp(config.server.grpc).context("server.grpc")?;
+        let http = sockets.tcp(config.server.http).context("server.http")?;
+        let grpc = sockets.tcp(config.server.grpc).context("server.grpc")?;
         let addresses = Addresses { http: http.tcp_address()?, grpc: grpc.tcp_address()?, has_tls: tls.is_some() };
         let mut listeners = vec![http, grpc];
         if !config.server.unix.is_empty() {
-            listeners.push(Listener::unix(Path::new(&config.server.unix)).context("server.unix")?);
+            listeners.push(sockets.unix(Path::new(&config.server.unix)).context("server.unix")?);
         }
+        sockets.all_taken()?;
         Ok(App { config, prices, store, counters, spool, listeners, addresses, tls })
     }
 
@@ -121,6 +122,7 @@ impl App {
         let door = Door { terms, bounds };
         let (phase, phases) = watch::channel(Phase::Serving);
         let mut grace = config.server.shutdown_grace;
+        let next_is_waited_for = listeners.iter().all(Listener::is_handed_over);
         let serve = |socket| tokio::spawn(listen::serve(socket, door.clone(), phases.clone(), grace + LAST_COMMIT_MAX));
         let listeners: Vec<_> = listeners.into_iter().map(serve).collect();
         let guard = Arc::new(Guard::default());
@@ -154,7 +156,10 @@ impl App {
             }
         }
         tracing::info!("stopping: finishing what is under way");
-        parts.pipeline.open.store(false, Ordering::Release);
+        // Where nobody new connects, what still comes is taken: clients go when they are told to, and find the next process.
+        if sweeper.is_none() || !next_is_waited_for {
+            parts.pipeline.gate.shut();
+        }
         phase.send_replace(Phase::Ending);
         let tasks = Tasks { listeners, replayer, stop_replaying, writers, sweeper, stop_sweeping };
         let drained = tasks.end(&parts.pipeline.queue, grace, stopped()).await;
@@ -251,12 +256,13 @@ where
             return Err(error.context("the database cannot be used"));
         }
         tracing::warn!(error = format!("{error:#}"), "waiting for the database");
+        parts.pipeline.gate.shut();
         parts.api.blame(format!("the database is away: {error:#}"));
         tokio::time::sleep(DATABASE_RETRY).await;
     }
     ready().await?;
     parts.api.blame(String::new());
-    parts.pipeline.open.store(true, Ordering::Release);
+    parts.pipeline.gate.open();
     parts.counters.ready.set(1);
     Ok(Started::Ready)
 }
@@ -308,7 +314,7 @@ impl Parts {
             tally: Default::default(),
             hold: config.ingest.hold,
             throttle_status: config.ingest.throttle_status,
-            open: AtomicBool::new(false),
+            gate: Gate::default(),
         });
         let api = Arc::new(Api::new(pipeline.clone(), store.clone(), reader));
         Parts { store, auth, counters, pipeline, api, health, config: Arc::new(config.clone()) }

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{Config, ConfigError, Flags};
+use crate::receiver::activation::Activation;
 
 /// Exit code of wrong usage or configuration; clap uses the same.
 const EXIT_USAGE: u8 = 2;
@@ -56,13 +57,17 @@ pub fn main() -> ExitCode {
         Ok(config) => config,
         Err(error) => return usage(&error),
     };
+    let sockets = match Activation::from_environment() {
+        Ok(sockets) => sockets,
+        Err(error) => return usage(&error),
+    };
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return failed(&anyhow::Error::new(error).context("the runtime cannot start")),
     };
     let done = runtime.block_on(async {
         match cli.command.unwrap_or(Command::Serve) {
-            Command::Serve => serve::run(config).await,
+            Command::Serve => serve::run(config, sockets).await,
             Command::Keys(command) => keys::run(&config, command).await,
             Command::Migrate => check::migrate(&config).await,
             Command::Remap(arguments) => remap::run(&config, arguments).await,

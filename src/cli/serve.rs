@@ -13,10 +13,11 @@ use crate::auth::{DEFAULT_PROJECT, hash, secret};
 use crate::config::Config;
 use crate::model::key::Scopes;
 use crate::model::quota::Quota;
+use crate::receiver::activation::Activation;
 use crate::store::{NewKey, Store};
 use crate::telemetry::start_logging;
 
-pub async fn run(config: Config) -> anyhow::Result<()> {
+pub async fn run(config: Config, sockets: Activation) -> anyhow::Result<()> {
     let started = Instant::now();
     let _logging = start_logging(&config.log)?;
     // Systems start programs with few descriptors and let them ask for more. Each connection needs one.
@@ -24,7 +25,7 @@ pub async fn run(config: Config) -> anyhow::Result<()> {
         tracing::warn!(%error, "the limit of open files could not be raised");
     }
     let has_api_key = !config.auth.api_key.is_empty();
-    let app = App::bind(config).await?;
+    let app = App::bind(config, sockets).await?;
     let addresses = app.addresses();
     let store = app.store();
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);

@@ -25,7 +25,7 @@ const NO_CODE: &str = "spool";
 impl Pipeline {
     /// Whether what goes to the writers now can be committed, as far as anybody knows.
     pub fn can_commit(&self) -> bool {
-        self.is_open() && !self.circuit.is_open()
+        self.gate.is_open() && !self.circuit.is_open()
     }
 
     /// Commits a kept request. Its quota was charged when it came; it is accounted for now. An error: not now, try again.

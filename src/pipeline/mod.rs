@@ -2,6 +2,7 @@
 //! themselves stands in `otlp` and `native`, what both end with in `commit`.
 
 mod commit;
+mod gate;
 mod incoming;
 mod kept;
 mod native;
@@ -10,7 +11,6 @@ mod quarantine;
 mod warnings;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -40,6 +40,7 @@ use otlp::Room;
 use warnings::{METRICS_ARE_NOT_STORED, labels, warnings};
 
 pub use crate::otlp::Encoding;
+pub use gate::Gate;
 pub use native::NativeRequest;
 pub use quarantine::{Panicked, Quarantine};
 
@@ -138,22 +139,17 @@ pub struct Pipeline {
     pub hold: Duration,
     /// 503 or 429, for limits that pass by themselves.
     pub throttle_status: u16,
-    /// Nothing is taken before the schema stands.
-    pub open: AtomicBool,
+    pub gate: Gate,
 }
 
 impl Pipeline {
     /// The key of a request; decided from its headers, before the body is read.
     pub async fn authenticate(&self, head: &Parts, scope: Scope) -> Result<Arc<ApiKey>, Refusal> {
-        if !self.is_open() {
+        if !self.gate.pass(self.hold).await {
             return Err(Refusal::Busy);
         }
         let presented = key_in(&head.headers, head.uri.query())?;
         Ok(self.auth.authenticate(presented.as_deref(), scope, user_agent(&head.headers)).await?)
-    }
-
-    pub fn is_open(&self) -> bool {
-        self.open.load(Ordering::Acquire)
     }
 
     /// Whose key the headers hold, although the request was refused: one whose secret is right, alive or not, as far as

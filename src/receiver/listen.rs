@@ -14,6 +14,7 @@ use dashmap::DashMap;
 use tokio::net::{TcpListener, TcpStream, UnixListener};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
+use tokio::time::error::Elapsed;
 
 use crate::receiver::connection::{self, Phase, Terms};
 use crate::receiver::socket::Socket;
@@ -31,9 +32,17 @@ const LATE_GRACE: Duration = Duration::from_millis(100);
 /// A Unix socket is for its owner and its group.
 const UNIX_MODE: u32 = 0o660;
 
-pub enum Listener {
+pub struct Listener {
+    socket: Listening,
+    /// The file of a Unix socket that is ours: it goes with us.
+    file: Option<PathBuf>,
+    /// Whoever opened it keeps it open: clients wait in it while nobody accepts.
+    is_handed_over: bool,
+}
+
+enum Listening {
     Tcp(TcpListener),
-    Unix(UnixListener, PathBuf),
+    Unix(UnixListener),
 }
 
 impl Listener {
@@ -49,7 +58,8 @@ impl Listener {
             socket.bind(address)?;
             socket.listen(BACKLOG)
         };
-        open().map(Listener::Tcp).with_context(|| format!("cannot listen on {address}"))
+        let socket = open().with_context(|| format!("cannot listen on {address}"))?;
+        Ok(Listener { socket: Listening::Tcp(socket), file: None, is_handed_over: false })
     }
 
     /// A socket that a dead process left behind is replaced; one that somebody listens on is an error.
@@ -61,30 +71,47 @@ impl Listener {
             anyhow::ensure!(!answers, "another process listens on {shown}");
             std::fs::remove_file(path).with_context(|| format!("cannot replace {shown}"))?;
         }
-        let listener = UnixListener::bind(path).with_context(|| format!("cannot listen on {shown}"))?;
+        let socket = UnixListener::bind(path).with_context(|| format!("cannot listen on {shown}"))?;
+        let listener = Listener { socket: Listening::Unix(socket), file: Some(path.to_owned()), is_handed_over: false };
         // Who connects before this needs a key as everybody does.
         std::fs::set_permissions(path, Permissions::from_mode(UNIX_MODE))
             .with_context(|| format!("cannot set the mode of {shown}"))?;
-        Ok(Listener::Unix(listener, path.to_owned()))
+        Ok(listener)
+    }
+
+    /// One that does not block, and that somebody else keeps open.
+    pub fn handed_over_tcp(socket: std::net::TcpListener) -> anyhow::Result<Listener> {
+        let socket = TcpListener::from_std(socket).context("cannot listen on a socket that was handed over")?;
+        Ok(Listener { socket: Listening::Tcp(socket), file: None, is_handed_over: true })
+    }
+
+    /// The same; its file stays.
+    pub fn handed_over_unix(socket: std::os::unix::net::UnixListener) -> anyhow::Result<Listener> {
+        let socket = UnixListener::from_std(socket).context("cannot listen on a socket that was handed over")?;
+        Ok(Listener { socket: Listening::Unix(socket), file: None, is_handed_over: true })
+    }
+
+    pub fn is_handed_over(&self) -> bool {
+        self.is_handed_over
     }
 
     pub fn tcp_address(&self) -> io::Result<SocketAddr> {
-        match self {
-            Listener::Tcp(listener) => listener.local_addr(),
-            Listener::Unix(..) => Err(io::Error::other("a Unix socket has no address")),
+        match &self.socket {
+            Listening::Tcp(listener) => listener.local_addr(),
+            Listening::Unix(_) => Err(io::Error::other("a Unix socket has no address")),
         }
     }
 
     async fn accept(&self) -> io::Result<(Box<dyn Socket>, Option<IpAddr>)> {
-        match self {
-            Listener::Tcp(listener) => {
+        match &self.socket {
+            Listening::Tcp(listener) => {
                 let (socket, peer) = listener.accept().await?;
                 if let Err(error) = prepare(&socket) {
                     tracing::debug!(%error, "options of a connection could not be set");
                 }
                 Ok((Box::new(socket), Some(peer.ip().to_canonical())))
             }
-            Listener::Unix(listener, _) => {
+            Listening::Unix(listener) => {
                 let (socket, _) = listener.accept().await?;
                 Ok((Box::new(socket), None))
             }
@@ -99,11 +126,10 @@ fn prepare(socket: &TcpStream) -> io::Result<()> {
     Ok(())
 }
 
-/// The file of a Unix socket goes with it.
 impl Drop for Listener {
     fn drop(&mut self) {
-        if let Listener::Unix(_, path) = self
-            && let Err(error) = std::fs::remove_file(&*path)
+        if let Some(path) = &self.file
+            && let Err(error) = std::fs::remove_file(path)
         {
             tracing::debug!(%error, "the file of a Unix socket could not be removed");
         }
@@ -166,7 +192,7 @@ pub struct Door {
 
 /// Serves until the phase is `Ending`, then lets requests that are under way finish, at most for `grace`. Meanwhile
 /// connections are still accepted, so that who comes late is told to come again: some exporters take a refused
-/// connection for the end of the matter.
+/// connection for the end of the matter. In a socket that was handed over they wait for the next process instead.
 pub async fn serve(listener: Listener, door: Door, mut phase: watch::Receiver<Phase>, grace: Duration) {
     let mut connections = JoinSet::new();
     let early_phase = phase.clone();
@@ -174,20 +200,29 @@ pub async fn serve(listener: Listener, door: Door, mut phase: watch::Receiver<Ph
         never = door.keep_accepting(&listener, &early_phase, &mut connections) => match never {},
         _ = phase.wait_for(|phase| *phase == Phase::Ending) => {}
     }
+    let finishing = tokio::time::timeout(grace, async { while connections.join_next().await.is_some() {} });
+    if listener.is_handed_over {
+        drop(listener);
+        tell_unfinished(finishing.await, grace);
+        return;
+    }
     // Late connections end after their first answer.
     let (_leaving, late_phase) = watch::channel(Phase::Leaving);
     let mut late = JoinSet::new();
-    let all = async { while connections.join_next().await.is_some() {} };
     tokio::select! {
         never = door.keep_accepting(&listener, &late_phase, &mut late) => match never {},
-        finished = tokio::time::timeout(grace, all) => if finished.is_err() {
-            tracing::warn!(grace_s = grace.as_secs_f64(), "requests were still under way when the grace period ran out");
-        },
+        finished = finishing => tell_unfinished(finished, grace),
     }
     drop(listener);
     let told = async { while late.join_next().await.is_some() {} };
     if tokio::time::timeout(LATE_GRACE, told).await.is_err() {
         tracing::debug!("clients that came late did not read their answers");
+    }
+}
+
+fn tell_unfinished(finished: Result<(), Elapsed>, grace: Duration) {
+    if finished.is_err() {
+        tracing::warn!(grace_s = grace.as_secs_f64(), "requests were still under way when the grace period ran out");
     }
 }
 

@@ -16,6 +16,7 @@ pub mod grpc_services;
 pub mod runs;
 pub mod connection;
 pub mod listen;
+pub mod activation;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

@@ -1,7 +1,8 @@
 //! The real program, started as a user starts it, on free ports.
 
 use std::fs::{self, File};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -28,6 +29,14 @@ pub struct Collector {
     environment: Vec<(String, String)>,
     folder: TempDir,
     client: reqwest::Client,
+    /// Sockets that stay open while the collector restarts.
+    kept: Option<Kept>,
+}
+
+/// What systemd does for a socket unit: opens HTTP's and gRPC's sockets, keeps them, and hands them over at each start.
+struct Kept {
+    http: TcpListener,
+    grpc: TcpListener,
 }
 
 impl Collector {
@@ -39,15 +48,32 @@ impl Collector {
         collector
     }
 
+    /// The same with sockets that are handed over to it, and stay open while it restarts.
+    pub async fn start_on_kept_sockets(database_url: &str, environment: &[(&str, &str)]) -> Collector {
+        let kept = [free_address(), free_address()].map(|address| TcpListener::bind(address).unwrap());
+        let [http, grpc] = kept;
+        let mut collector = Collector::launch_on(database_url, environment, Some(Kept { http, grpc }));
+        collector.wait_until_up().await;
+        collector.key = collector.make_key("default", &[]);
+        collector
+    }
+
     /// Starts without waiting: for a database that is not there.
     pub fn launch(database_url: &str, environment: &[(&str, &str)]) -> Collector {
+        Collector::launch_on(database_url, environment, None)
+    }
+
+    fn launch_on(database_url: &str, environment: &[(&str, &str)], kept: Option<Kept>) -> Collector {
         let folder = TempDir::new().unwrap();
         let environment: Vec<_> =
             environment.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
-        let (http, grpc) = (free_address(), free_address());
-        let child = spawn(database_url, &environment, http, grpc, folder.path());
+        let (http, grpc) = match &kept {
+            None => (free_address(), free_address()),
+            Some(kept) => (kept.http.local_addr().unwrap(), kept.grpc.local_addr().unwrap()),
+        };
+        let child = spawn(database_url, &environment, http, grpc, folder.path(), kept.as_ref());
         let (database_url, key) = (database_url.to_owned(), String::new());
-        Collector { child, http, grpc, key, database_url, environment, folder, client: reqwest::Client::new() }
+        Collector { child, http, grpc, key, database_url, environment, folder, client: reqwest::Client::new(), kept }
     }
 
     /// Starts the program again on the same database and ports, after [`Collector::kill`] or [`Collector::stop`].
@@ -58,7 +84,8 @@ impl Collector {
 
     /// The same without waiting: for a database that is not there.
     pub fn relaunch(&mut self) {
-        self.child = spawn(&self.database_url, &self.environment, self.http, self.grpc, self.folder.path());
+        let folder = self.folder.path();
+        self.child = spawn(&self.database_url, &self.environment, self.http, self.grpc, folder, self.kept.as_ref());
     }
 
     pub fn kill(&mut self) {
@@ -207,11 +234,27 @@ impl Drop for Collector {
 
 /// The program, with no setting of the environment that runs the tests.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_vectoros"));
+    let mut command = without_settings(Command::new(PROGRAM));
+    command.stdin(Stdio::null());
+    command
+}
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_vectoros");
+
+fn without_settings(mut command: Command) -> Command {
     for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("VECTOROS_")) {
         command.env_remove(name);
     }
-    command.env_remove("DATABASE_URL").env_remove("API_KEY").stdin(Stdio::null());
+    command.env_remove("DATABASE_URL").env_remove("API_KEY");
+    command
+}
+
+/// The program with two sockets as its descriptors 3 and 4, as systemd starts it.
+pub fn program_on(http: &TcpListener, grpc: &TcpListener) -> Command {
+    const HAND_OVER: &str = r#"exec 3<&0 4<&1 0</dev/null 1>>stdout; LISTEN_PID=$$ LISTEN_FDS=2 exec "$0" "$@""#;
+    let descriptor = |socket: &TcpListener| Stdio::from(OwnedFd::from(socket.try_clone().unwrap()));
+    let mut command = without_settings(Command::new("sh"));
+    command.args(["-c", HAND_OVER, PROGRAM]).stdin(descriptor(http)).stdout(descriptor(grpc));
     command
 }
 
@@ -221,9 +264,18 @@ fn spawn(
     http: SocketAddr,
     grpc: SocketAddr,
     folder: &Path,
+    kept: Option<&Kept>,
 ) -> Child {
     let file = |name: &str| File::options().create(true).append(true).open(folder.join(name)).unwrap();
-    program()
+    let mut command = match kept {
+        Some(kept) => program_on(&kept.http, &kept.grpc),
+        None => {
+            let mut command = program();
+            command.stdout(file("stdout"));
+            command
+        }
+    };
+    command
         .arg("serve")
         // Nobody balances load here.
         .env("VECTOROS_SERVER__SHUTDOWN_DELAY", "0s")
@@ -232,7 +284,6 @@ fn spawn(
         .env("VECTOROS_SERVER__HTTP", http.to_string())
         .env("VECTOROS_SERVER__GRPC", grpc.to_string())
         .current_dir(folder)
-        .stdout(file("stdout"))
         .stderr(file("stderr"))
         .spawn()
         .unwrap()

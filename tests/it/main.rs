@@ -1,5 +1,6 @@
 //! All integration tests in one binary: linked once. Run them by `tests/run`, which brings a Postgres server.
 
+mod activation;
 mod collector;
 mod conformance;
 mod corpus;

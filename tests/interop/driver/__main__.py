@@ -39,16 +39,20 @@ def stop_database(program, store):
     print(f"  the database was away for {time.monotonic() - began:.1f} s", flush=True)
 
 
-def run_agents(title, store, interrupt, options, folder):
-    """The exporters, some at a time."""
-    program = Program(options.binary, store, folder)
+def run_agents(title, store, interrupt, options, folder, keeps_sockets=False):
+    """The exporters, some at a time. Where sockets are kept, an exporter has no reason to drop anything."""
+    program = Program(options.binary, store, folder, keeps_sockets)
     agents = [exporters.Agent(*agent, options.cache, folder) for agent in exporters.AGENTS]
     agents = [agent for agent in agents if agent.language not in options.unprepared]
     try:
         program.start()
         outcomes = []
         for first in range(0, len(agents), AT_ONCE):
-            outcomes += run_some(title, store, interrupt, program, agents[first : first + AT_ONCE])
+            some = list(run_some(title, store, interrupt, program, agents[first : first + AT_ONCE]))
+            for result in some:
+                if keeps_sockets and result.dropped:
+                    result.faults.append(f"{result.dropped} spans dropped although the sockets were kept")
+            outcomes += some
         return outcomes
     finally:
         for agent in agents:
@@ -111,11 +115,13 @@ def run_front(title, store, options, folder):
 def passes(options):
     """Title and function of every pass; the function is given a folder for its ledgers and logs."""
 
-    def agents(store, interrupt):
-        return lambda title, folder: run_agents(title, store(folder), interrupt, options, folder)
+    def agents(store, interrupt, **how):
+        return lambda title, folder: run_agents(title, store(folder), interrupt, options, folder, **how)
 
     yield "restart, SQLite", agents(Sqlite, restart)
     yield "restart, Postgres", agents(lambda folder: Postgres("restarted"), restart)
+    yield "restart, sockets kept, SQLite", agents(Sqlite, restart, keeps_sockets=True)
+    yield "restart, sockets kept, Postgres", agents(lambda folder: Postgres("kept"), restart, keeps_sockets=True)
     yield "database stopped", agents(lambda folder: Postgres("stopped"), stop_database)
     if not {"collector", "go"} & set(options.unprepared):
         yield "behind a Collector", lambda title, folder: run_front(title, Postgres("behind"), options, folder)

@@ -1,5 +1,6 @@
 """The collector under test: the real program on fixed ports, stopped and started again as an operator would."""
 
+import fcntl
 import http.client
 import json
 import os
@@ -49,8 +50,17 @@ class Refusals:
                 pass
 
 
+def listening(address):
+    """A socket whose descriptor is above those that a program is given."""
+    host, _, port = address.partition(":")
+    with socket.create_server((host, int(port)), backlog=4096) as opened:
+        return socket.socket(fileno=fcntl.fcntl(opened, fcntl.F_DUPFD_CLOEXEC, 10))
+
+
 class Program:
-    def __init__(self, binary, store, folder):
+    """With `keeps_sockets`, its sockets are opened here and handed over at each start, as systemd does for socket units."""
+
+    def __init__(self, binary, store, folder, keeps_sockets=False):
         self.binary = binary
         self.folder = folder
         self.http = f"127.0.0.1:{free_port()}"
@@ -65,10 +75,21 @@ class Program:
         }
         self.log = open(folder / "vectoros.log", "ab")
         self.process = None
+        self.sockets = [listening(self.http), listening(self.grpc)] if keeps_sockets else []
 
     def start(self):
+        command = [self.binary]
+        if self.sockets:
+            http, grpc = (kept.fileno() for kept in self.sockets)
+            hand_over = f'exec 3<&{http} 4<&{grpc}; LISTEN_PID=$$ LISTEN_FDS=2 exec "$0"'
+            command = ["bash", "-c", hand_over, self.binary]
         self.process = subprocess.Popen(
-            [self.binary], env=self.environment, cwd=self.folder, stdout=self.log, stderr=self.log
+            command,
+            env=self.environment,
+            cwd=self.folder,
+            stdout=self.log,
+            stderr=self.log,
+            pass_fds=[kept.fileno() for kept in self.sockets],
         )
         end = time.monotonic() + PATIENCE_S
         while not self.ready():
@@ -102,6 +123,8 @@ class Program:
         if self.process is not None and self.process.poll() is None:
             self.process.kill()
             self.process.wait()
+        for kept in self.sockets:
+            kept.close()
 
     def make_key(self, project, *arguments):
         """A key of a project of its own: what `vectoros keys create --json` prints."""
