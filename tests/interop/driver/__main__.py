@@ -23,6 +23,11 @@ AWAY_S = 3
 LAST_REQUESTS_S = 120
 
 
+# What hyper's client says of a request that crosses the server's GOAWAY: it neither sends it nor gives it back to be sent
+# on another connection, and no server can tell. Seen about once in ten restarts, when all cores are taken.
+CROSSED_GOAWAY = "not a result of an error"
+
+
 def restart(program, store):
     """SIGTERM, and the same program again on the same ports."""
     with Refusals(program.http) as refusals:
@@ -40,7 +45,7 @@ def stop_database(program, store):
 
 
 def run_agents(title, store, interrupt, options, folder, keeps_sockets=False):
-    """The exporters, some at a time. Where sockets are kept, an exporter has no reason to drop anything."""
+    """The exporters, some at a time."""
     program = Program(options.binary, store, folder, keeps_sockets)
     agents = [exporters.Agent(*agent, options.cache, folder) for agent in exporters.AGENTS]
     agents = [agent for agent in agents if agent.language not in options.unprepared]
@@ -48,11 +53,7 @@ def run_agents(title, store, interrupt, options, folder, keeps_sockets=False):
         program.start()
         outcomes = []
         for first in range(0, len(agents), AT_ONCE):
-            some = list(run_some(title, store, interrupt, program, agents[first : first + AT_ONCE]))
-            for result in some:
-                if keeps_sockets and result.dropped:
-                    result.faults.append(f"{result.dropped} spans dropped although the sockets were kept")
-            outcomes += some
+            outcomes += run_some(title, store, interrupt, program, agents[first : first + AT_ONCE])
         return outcomes
     finally:
         for agent in agents:
@@ -78,7 +79,10 @@ def run_some(title, store, interrupt, program, agents):
             result.faults.append(f"the program ended with status {status}, see {agent.log}")
         result.faults += agent.read_back(program, ledger.delivered)
         if result.dropped:
-            result.notes.append(f"{result.dropped} spans dropped; its last words: {agent.last_words()}")
+            words = agent.last_words()
+            result.notes.append(f"{result.dropped} spans dropped; its last words: {words}")
+            if program.sockets and CROSSED_GOAWAY not in words:
+                result.faults.append("it dropped spans although the sockets were kept")
         yield result
 
 
