@@ -276,6 +276,7 @@ struct Parts {
     pipeline: Arc<Pipeline>,
     api: Arc<Api>,
     health: Health,
+    batch_bounds: BatchBounds,
     config: Arc<Config>,
 }
 
@@ -288,9 +289,13 @@ impl Parts {
         spool: Option<Spool>,
         health: Health,
     ) -> Parts {
+        let ingest = &config.ingest;
+        let request_bytes_max = request_bytes_max(config);
+        let batch_bounds = BatchBounds { steps_max: ingest.batch_steps, bytes_max: ingest.batch_bytes.as_u64() }
+            .within(request_bytes_max);
         let stale_grace = if spool.is_some() { STALE_GRACE_WITH_SPOOL } else { STALE_GRACE };
         // With a spool before any request has waited in vain, so that it can still be kept.
-        let stall_max = if spool.is_some() { STALL_MAX.min(config.ingest.hold / 2) } else { STALL_MAX };
+        let stall_max = if spool.is_some() { STALL_MAX.min(ingest.hold / 2) } else { STALL_MAX };
         let circuit = Arc::new(Circuit::new(stall_max));
         let api_key = &config.auth.api_key;
         let auth = Arc::new(Authenticator::new(store.clone(), circuit.clone(), api_key, stale_grace));
@@ -298,7 +303,7 @@ impl Parts {
         let pipeline = Arc::new(Pipeline {
             auth: auth.clone(),
             admission: Arc::new(Admission::new(store.clone(), counters.clone(), circuit.clone(), config.quota.clone())),
-            budget: Budget::new(request_bytes_max(config), counters.clone()),
+            budget: Budget::new(request_bytes_max, counters.clone()),
             queue: Arc::new(Queue::new(config.database.write_connections)),
             circuit: circuit.clone(),
             spool,
@@ -307,17 +312,18 @@ impl Parts {
             prices,
             decode_limits: decode_limits(&config.limits),
             body_bytes_max: config.limits.body_bytes.as_u64(),
-            warnings: config.ingest.warnings,
+            warnings: ingest.warnings,
             told_metrics: Default::default(),
             quarantine: Default::default(),
             decoders: Semaphore::new(std::thread::available_parallelism().map_or(1, NonZero::get)),
             tally: Default::default(),
-            hold: config.ingest.hold,
-            throttle_status: config.ingest.throttle_status,
+            hold: ingest.hold,
+            throttle_status: ingest.throttle_status,
             gate: Gate::default(),
         });
         let api = Arc::new(Api::new(pipeline.clone(), store.clone(), reader));
-        Parts { store, auth, counters, pipeline, api, health, config: Arc::new(config.clone()) }
+        let config = Arc::new(config.clone());
+        Parts { store, auth, counters, pipeline, api, health, batch_bounds, config }
     }
 
     /// Everything that can be asked for, and how.
@@ -362,10 +368,7 @@ impl Parts {
             circuit: self.pipeline.circuit.clone(),
             guard,
             life: life_cycle(&self.config),
-            bounds: BatchBounds {
-                steps_max: self.config.ingest.batch_steps,
-                bytes_max: self.config.ingest.batch_bytes.as_u64(),
-            },
+            bounds: self.batch_bounds,
         }
     }
 

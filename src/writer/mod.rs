@@ -31,6 +31,20 @@ pub struct BatchBounds {
     pub bytes_max: u64,
 }
 
+/// With less room for requests than this, batches are smaller in proportion.
+const FULL_ROOM_BYTES: u64 = 256 << 20;
+
+impl BatchBounds {
+    /// These bounds where requests may take `room_bytes` of memory: a batch is held several times while it is sent, so
+    /// whoever gives requests less of it wants smaller batches, too.
+    pub fn within(self, room_bytes: u64) -> BatchBounds {
+        let room_bytes = u128::from(room_bytes.min(FULL_ROOM_BYTES));
+        let part = |of: u64| (u128::from(of) * room_bytes / u128::from(FULL_ROOM_BYTES)).max(1);
+        // A part of what was given, or 1.
+        BatchBounds { steps_max: part(self.steps_max as u64) as usize, bytes_max: part(self.bytes_max) as u64 }
+    }
+}
+
 /// Pauses between tries while the store is away, each twice the one before.
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_millis(500);

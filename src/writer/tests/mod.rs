@@ -122,3 +122,14 @@ impl Site {
         self.ends.lock().unwrap().iter().filter(|end| end.is_dropped).count()
     }
 }
+
+#[test]
+fn batches_shrink_with_the_room_for_requests() {
+    let bounds = |steps_max, bytes_max| BatchBounds { steps_max, bytes_max };
+    let shown = |bounds: BatchBounds| (bounds.steps_max, bounds.bytes_max);
+    let configured = bounds(4000, 32 << 20);
+    assert_eq!(shown(configured.within(256 << 20)), (4000, 32 << 20));
+    assert_eq!(shown(configured.within(64 << 20)), (1000, 8 << 20));
+    assert_eq!(shown(configured.within(1 << 40)), (4000, 32 << 20), "never more than was configured");
+    assert_eq!(shown(bounds(1, 1).within(1)), (1, 1), "one always goes through");
+}
