@@ -10,6 +10,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 
 use crate::collector::{Collector, OWN_FILE, PATIENCE, program, program_on};
 use crate::database::on_both_stores;
@@ -63,6 +65,35 @@ async fn restarts_are_not_noticed_by_clients_that_never_try_again(url: &str) {
     }
 }
 on_both_stores!(restarts_are_not_noticed_by_clients_that_never_try_again);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_while_the_old_process_ends_is_answered_by_the_next() {
+    let mut collector = Collector::start_on_kept_sockets(OWN_FILE, &[]).await;
+    let body = encoded(agent_trace(0));
+    let mut half = TcpStream::connect(collector.http).await.unwrap();
+    let head = format!(
+        "POST /v1/traces HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {}\r\ncontent-type: application/x-protobuf\r\ncontent-length: {}\r\n\r\n",
+        collector.key,
+        body.len()
+    );
+    half.write_all(head.as_bytes()).await.unwrap();
+    half.write_all(&body[..50]).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    collector.terminate();
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let mut late = tokio::spawn(reqwest::get(collector.url("/healthz")));
+    let early = tokio::time::timeout(Duration::from_millis(500), &mut late).await;
+    assert!(early.is_err(), "the old process takes no more clients: {early:?}");
+    half.write_all(&body[50..]).await.unwrap();
+    let mut answer = [0; 12];
+    half.read_exact(&mut answer).await.unwrap();
+    assert_eq!(&answer, b"HTTP/1.1 200", "what is under way is taken");
+    let status = tokio::task::block_in_place(|| collector.stop());
+    assert!(status.success() && !late.is_finished(), "{status}");
+    collector.restart().await;
+    assert_eq!(late.await.unwrap().unwrap().status(), 200);
+    assert_eq!(collector.get(&format!("/runs/{}", run_id(0))).await.0, 200);
+}
 
 /// Status and standard error of a program that does not start.
 fn refused(mut command: Command) -> (Option<i32>, String) {
