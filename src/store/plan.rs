@@ -75,7 +75,7 @@ fn add_log<'a>(logs: &mut Logs<'a>, log: &'a LogRow, batch: usize) {
 /// One version of a step, and the batch that brought it.
 pub(super) struct Version<'a> {
     batch: usize,
-    step: Cow<'a, Step>,
+    pub step: Cow<'a, Step>,
     /// A native sender says what the step is now; spans are merged instead.
     replaces: bool,
 }

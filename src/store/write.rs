@@ -34,6 +34,9 @@ use crate::prices::Prices;
 
 /// A run that grew beyond the inline bound is assembled again once nothing came for it this long: after a burst.
 const QUIET: Duration = Duration::from_millis(200);
+/// And for each of its steps this long, about what assembling one takes: where commits are slow, the pause between two of
+/// them is no end of a burst. The root ends last: behind it nothing more is expected.
+const QUIET_PER_STEP: Duration = Duration::from_micros(20);
 /// In a burst that does not end it waits this long for each of its steps since it was assembled last: the time spent on
 /// a trace that keeps growing stays a fixed share, whatever its length.
 const DEFER_PER_STEP: Duration = Duration::from_micros(300);
@@ -87,7 +90,8 @@ pub(super) async fn write(
         let next = grow(old, &plans[key]);
         if weight(old) > i64::from(tuning.inline_steps_max) && plans[key].declared.is_none() {
             // Writers wait for the sweeper where it holds a run: their own waiting is no silence of the sender.
-            deferred.push(defer(next, storable::time(now + asked.elapsed())));
+            let is_last = plans[key].steps.values().flatten().any(|version| is_ended_root(&version.step));
+            deferred.push(defer(next, is_last, storable::time(now + asked.elapsed())));
         } else {
             grown.push((old, next));
         }
@@ -252,12 +256,18 @@ fn grow(old: &Run, plan: &RunPlan<'_>) -> Run {
     run
 }
 
+fn is_ended_root(step: &Step) -> bool {
+    step.parent_id.is_none() && step.end_ns.is_some()
+}
+
 /// Leaves the run to the sweeper. A run whose turn has come keeps it, or a steady stream would put it off for ever. One
 /// that counted as final does no more.
-fn defer(mut run: Run, now: DateTime<Utc>) -> Run {
+fn defer(mut run: Run, is_last: bool, now: DateTime<Utc>) -> Run {
     let steps = u32::try_from(weight(&run)).unwrap_or(u32::MAX);
-    let latest = (run.updated_at + DEFER_PER_STEP.saturating_mul(steps).min(DEFER_MAX)).max(now);
-    let turn = storable::time(latest.min(now + QUIET));
+    let in_proportion = |each: Duration| each.saturating_mul(steps).min(DEFER_MAX);
+    let latest = (run.updated_at + in_proportion(DEFER_PER_STEP)).max(now);
+    let quiet = if is_last { QUIET } else { in_proportion(QUIET_PER_STEP).max(QUIET) };
+    let turn = storable::time(latest.min(now + quiet));
     run.due_at = Some(run.due_at.filter(|due_at| *due_at <= now).unwrap_or(turn));
     if run.is_final(now) {
         run.final_at = None;
@@ -357,12 +367,17 @@ mod tests {
     #[test]
     fn a_run_waits_in_proportion_to_its_length_and_never_loses_its_turn() {
         let at = |ms: i64| DateTime::UNIX_EPOCH + chrono::TimeDelta::milliseconds(ms);
-        let due = |steps, due_ms: Option<i64>, now_ms| defer(run(steps, due_ms.map(at)), at(now_ms)).due_at.unwrap();
+        let at_end = |is_last, steps, due_ms: Option<i64>, now_ms| {
+            defer(run(steps, due_ms.map(at)), is_last, at(now_ms)).due_at.unwrap()
+        };
+        let due = |steps, due_ms, now_ms| at_end(false, steps, due_ms, now_ms);
         assert_eq!(due(300, None, 0), at(90));
         assert_eq!(due(300, Some(900_000), 0), at(90), "earlier than its idle limit");
         assert_eq!(due(300, Some(-5), 0), at(-5), "keeps its turn");
-        assert_eq!(due(100_000, None, 0), at(200), "when the burst ends");
-        assert_eq!(due(100_000, Some(200), 150), at(350), "it has not ended");
+        assert_eq!(due(10_000, None, 0), at(200), "when the burst ends");
+        assert_eq!(due(10_000, Some(200), 150), at(350), "it has not ended");
+        assert_eq!(due(100_000, None, 0), at(2_000), "its pauses may be long");
+        assert_eq!(at_end(true, 100_000, None, 0), at(200), "nothing more is expected");
         assert_eq!(due(100_000, Some(30_050), 29_900), at(30_000), "in the middle of a long one");
         assert_eq!(due(i64::MAX, Some(60_050), 59_900), at(60_000), "bounded");
         assert_eq!(due(300, Some(9_050), 9_000), at(9_000), "quiet for long before");

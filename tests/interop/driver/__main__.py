@@ -24,7 +24,7 @@ LAST_REQUESTS_S = 120
 
 
 # What hyper's client says of a request that crosses the server's GOAWAY: it neither sends it nor gives it back to be sent
-# on another connection, and no server can tell. Seen about once in ten restarts, when all cores are taken.
+# on another connection, and no server can tell. Rare: it needs a request at the very moment.
 CROSSED_GOAWAY = "not a result of an error"
 
 
