@@ -42,20 +42,19 @@ struct Kept {
 impl Collector {
     /// Starts on `database_url` with settings like `("VECTOROS_RUNS__SETTLE", "0s")` and waits until it is ready.
     pub async fn start(database_url: &str, environment: &[(&str, &str)]) -> Collector {
-        let mut collector = Collector::launch(database_url, environment);
-        collector.wait_until_up().await;
-        collector.key = collector.make_key("default", &[]);
-        collector
+        Collector::launch(database_url, environment).with_key().await
     }
 
     /// The same with sockets that are handed over to it, and stay open while it restarts.
     pub async fn start_on_kept_sockets(database_url: &str, environment: &[(&str, &str)]) -> Collector {
-        let kept = [free_address(), free_address()].map(|address| TcpListener::bind(address).unwrap());
-        let [http, grpc] = kept;
-        let mut collector = Collector::launch_on(database_url, environment, Some(Kept { http, grpc }));
-        collector.wait_until_up().await;
-        collector.key = collector.make_key("default", &[]);
-        collector
+        let [http, grpc] = [free_address(), free_address()].map(|address| TcpListener::bind(address).unwrap());
+        Collector::launch_on(database_url, environment, Some(Kept { http, grpc })).with_key().await
+    }
+
+    async fn with_key(mut self) -> Collector {
+        self.wait_until_up().await;
+        self.key = self.make_key("default", &[]);
+        self
     }
 
     /// Starts without waiting: for a database that is not there.
